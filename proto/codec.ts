@@ -73,6 +73,7 @@ export function message<T>(name: string, fields: readonly Field[]): MessageType<
         if (field === undefined) reader.skipType(tag & 7);
         else readField(field, result, reader, tag & 7);
       }
+      if (reader.pos > end) throw new RangeError(`${name}: a field is longer than its message`);
       return result as T;
     },
   };
