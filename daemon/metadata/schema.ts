@@ -108,6 +108,8 @@ CREATE TABLE processes (
   terminal INTEGER NOT NULL DEFAULT 0,
   exit_status INTEGER NOT NULL DEFAULT 0,
   exited_at INTEGER NOT NULL DEFAULT 0,
+  -- 0 while an exit is recorded whose event is not in the journal yet.
+  announced INTEGER NOT NULL DEFAULT 1,
   PRIMARY KEY (namespace, container_id, exec_id)
 ) STRICT, WITHOUT ROWID;
 
@@ -120,6 +122,8 @@ CREATE TABLE tasks (
   shim_pid INTEGER NOT NULL DEFAULT 0,
   shim_address TEXT NOT NULL DEFAULT '',
   shim_version INTEGER NOT NULL DEFAULT 0,
+  -- creating is the intent, before any side effect and until Create is answered.
+  state TEXT NOT NULL CHECK (state IN ('creating', 'ready', 'deleting')),
   created_at INTEGER NOT NULL,
   PRIMARY KEY (namespace, id)
 ) STRICT, WITHOUT ROWID;
