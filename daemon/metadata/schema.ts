@@ -1,6 +1,8 @@
 // The SQL schema, as numbered migrations. schema.md draws it. Times are nanoseconds since 1970; labels, annotations
 // and extensions are JSON objects; Any values are stored in their encoded form.
 
+import { REFERENCE_SCHEMA } from './reference-schema';
+
 /** Each entry is one migration; its index plus one is the schema version (PRAGMA user_version). */
 export const MIGRATIONS: readonly string[] = [
   `
@@ -34,6 +36,7 @@ CREATE TABLE images (
   media_type TEXT NOT NULL,
   size INTEGER NOT NULL,
   annotations TEXT NOT NULL,
+  expires_at INTEGER NOT NULL,
   created_at INTEGER NOT NULL,
   updated_at INTEGER NOT NULL,
   PRIMARY KEY (namespace, name)
@@ -81,6 +84,7 @@ CREATE TABLE leases (
   namespace TEXT NOT NULL,
   id TEXT NOT NULL,
   labels TEXT NOT NULL,
+  expires_at INTEGER NOT NULL,
   created_at INTEGER NOT NULL,
   PRIMARY KEY (namespace, id)
 ) STRICT, WITHOUT ROWID;
@@ -136,4 +140,5 @@ CREATE TABLE events (
   event BLOB NOT NULL
 ) STRICT;
 `,
+  REFERENCE_SCHEMA,
 ];
