@@ -14,6 +14,8 @@ import { fieldsOf } from './fields';
 
 /** Events that a subscriber may lag behind before it is dropped. */
 const SUBSCRIBER_QUEUE_MAX = 16384;
+/** Events that wait for a first subscriber. */
+const HELD_MAX = 4096;
 /** Journal rows kept; older ones go in steps. */
 const JOURNAL_ROWS_MAX = 20_000;
 const JOURNAL_TRIM_EVERY = 1000;
@@ -40,7 +42,7 @@ export class EventBus {
     this.publishAny(namespace, topic, { typeUrl: type.name, value: type.encode(payload) });
   }
 
-  /** Like publish(), but keeps the event for the first subscriber when there is none yet. */
+  /** Like publish(), but keeps the event for the first subscriber that wants it when there is none yet. */
   publishOrHold<T>(namespace: string, topic: string, type: MessageType<T>, payload: Input<T>): void {
     this.publishAny(namespace, topic, { typeUrl: type.name, value: type.encode(payload) }, true);
   }
@@ -73,9 +75,7 @@ export class EventBus {
     }
     const subscriber: Subscriber = { filter, queue: [], wake: () => {}, overflowed: false };
     this.#subscribers.add(subscriber);
-    const held = this.#held;
-    this.#held = [];
-    for (const envelope of held) offer(subscriber, envelope);
+    this.#held = this.#held.filter((envelope) => !offer(subscriber, envelope));
     return this.#follow(subscriber, signal);
   }
 
@@ -114,8 +114,9 @@ export class EventBus {
 
   #emit(envelope: Envelope, hold: boolean): void {
     this.#record(envelope);
-    if (hold && this.#subscribers.size === 0) this.#held.push(envelope);
-    for (const subscriber of this.#subscribers) offer(subscriber, envelope);
+    let isTaken = false;
+    for (const subscriber of this.#subscribers) isTaken = offer(subscriber, envelope) || isTaken;
+    if (hold && !isTaken && this.#held.length < HELD_MAX) this.#held.push(envelope);
   }
 
   #record(envelope: Envelope): void {
@@ -138,8 +139,9 @@ export class EventBus {
   }
 }
 
-function offer(subscriber: Subscriber, envelope: Envelope): void {
-  if (subscriber.overflowed || !subscriber.filter.matches(fieldsOf(envelope))) return;
+/** @returns whether the subscriber wants the event. */
+function offer(subscriber: Subscriber, envelope: Envelope): boolean {
+  if (subscriber.overflowed || !subscriber.filter.matches(fieldsOf(envelope))) return false;
   if (subscriber.queue.length >= SUBSCRIBER_QUEUE_MAX) {
     subscriber.overflowed = true;
     subscriber.queue.length = 0;
@@ -147,6 +149,7 @@ function offer(subscriber: Subscriber, envelope: Envelope): void {
     subscriber.queue.push(envelope);
   }
   subscriber.wake();
+  return true;
 }
 
 /** "/" and components that each follow the identifier rule. @throws INVALID_ARGUMENT */
