@@ -1,0 +1,197 @@
+// Configuration: documented defaults, a TOML file over them, flags over both. A bad file is one clear sentence.
+
+import { readFileSync } from 'node:fs';
+import { isAbsolute } from 'node:path';
+import { parse, TomlError } from 'smol-toml';
+import { invalidArgument, isErrno, messageOf } from '../proto/errors';
+import type { SharingPolicy } from './content/store';
+import type { SchedulerOptions } from './gc/scheduler';
+import { LOG_FORMATS, LOG_LEVELS, type LogFormat, type LogLevel } from './log';
+
+export interface Config {
+  readonly root: string;
+  readonly state: string;
+  readonly address: string;
+  readonly log: { readonly level: LogLevel; readonly format: LogFormat };
+  /** Runtime name to shim program. */
+  readonly runtimes: Readonly<Record<string, string>>;
+  readonly content: { readonly sharingPolicy: SharingPolicy };
+  readonly gc: SchedulerOptions;
+  readonly overlayfs: { readonly mountOptions: readonly string[] };
+}
+
+/** What flags may set. */
+export interface Overrides {
+  readonly root?: string;
+  readonly state?: string;
+  readonly address?: string;
+  readonly logLevel?: string;
+}
+
+export const DEFAULT_CONFIG_PATH = '/etc/gantryd/config.toml';
+
+/** The default configuration, as `gantryd config default` prints it. It is parsed like any other file. */
+export const DEFAULT_CONFIG = `# Configuration of gantryd. All values shown are the defaults.
+
+# What must survive a reboot: metadata, content, snapshots.
+root = "/var/lib/gantryd"
+
+# What may go with a reboot: bundles of running containers.
+state = "/run/gantryd"
+
+# Socket of the gRPC API. Events of shims arrive at the same path with ".ttrpc" appended.
+address = "/run/gantryd/gantryd.sock"
+
+[log]
+# error, warn, info or debug.
+level = "info"
+# text or json, on stderr.
+format = "text"
+
+# Which shim program a runtime name stands for: a path, a program on the PATH, or another runtime name.
+# "io.containerd.runc.v2" is gantry's own shim unless it is mapped here, for example to
+# "/usr/bin/containerd-shim-runc-v2".
+[runtimes]
+
+[content]
+# shared: a blob that any namespace has need not be sent again. isolated: only blobs of namespaces with the label
+# containerd.io/namespace.shareable=true are shared.
+sharing_policy = "shared"
+
+[gc]
+# Largest share of time that collections may take, at most 0.5.
+pause_threshold = 0.02
+# Deletions that cause a collection at once; 0: after the usual interval.
+deletion_threshold = 0
+# Changes that cause a collection after the usual interval; 0: never.
+mutation_threshold = 100
+# Wait before a scheduled collection, in milliseconds.
+schedule_delay_ms = 0
+# Wait before the first collection after start-up, in milliseconds; 0: none.
+startup_delay_ms = 100
+
+[snapshotter.overlayfs]
+# Options added to every overlay mount.
+mount_options = []
+`;
+
+type Table = Record<string, unknown>;
+
+/**
+ * The configuration of a file with flags on top. Without a path, the default file is used if it is there.
+ * @throws INVALID_ARGUMENT naming the file, the place and the cause.
+ */
+export function loadConfig(path: string | undefined, overrides: Overrides): Config {
+  const defaults = parse(DEFAULT_CONFIG) as Table;
+  const source = path ?? DEFAULT_CONFIG_PATH;
+  const merged = merge(defaults, readToml(source, path === undefined), '', source);
+  const set = (key: string, value: string | undefined) => {
+    if (value !== undefined) merged[key] = value;
+  };
+  set('root', overrides.root);
+  set('state', overrides.state);
+  set('address', overrides.address);
+  if (overrides.logLevel !== undefined) (merged['log'] as Table)['level'] = overrides.logLevel;
+  if (overrides.state !== undefined && overrides.address === undefined && merged['address'] === defaults['address']) {
+    merged['address'] = `${overrides.state}/gantryd.sock`;
+  }
+  return toConfig(merged, source);
+}
+
+function readToml(path: string, mayBeMissing: boolean): Table {
+  let text: string;
+  try {
+    text = readFileSync(path, 'utf8');
+  } catch (error) {
+    if (mayBeMissing && isErrno(error, 'ENOENT')) return {};
+    throw invalidArgument(`config ${path}: ${messageOf(error)}`, { cause: error });
+  }
+  try {
+    return parse(text) as Table;
+  } catch (error) {
+    const where = error instanceof TomlError ? `:${error.line}:${error.column}` : '';
+    throw invalidArgument(`config ${path}${where}: ${messageOf(error).split('\n')[0]}`, { cause: error });
+  }
+}
+
+/** Values over defaults, table by table. Keys that the defaults do not have are refused, except in [runtimes]. */
+function merge(defaults: Table, given: Table, prefix: string, source: string): Table {
+  const result: Table = { ...defaults };
+  for (const [key, value] of Object.entries(given)) {
+    const name = `${prefix}${key}`;
+    const standard = defaults[key];
+    if (standard === undefined && prefix !== 'runtimes.')
+      throw invalidArgument(`config ${source}: unknown key "${name}"`);
+    if (prefix === 'runtimes.' && typeof value !== 'string') throw wrongType(source, name, 'a string');
+    if (isTable(standard)) {
+      if (!isTable(value)) throw wrongType(source, name, 'a table');
+      result[key] = merge(standard, value, `${name}.`, source);
+    } else if (standard !== undefined && typeof standard !== typeof value) {
+      throw wrongType(source, name, `a ${typeof standard}`);
+    } else result[key] = value;
+  }
+  return result;
+}
+
+function isTable(value: unknown): value is Table {
+  return typeof value === 'object' && value !== null && !Array.isArray(value);
+}
+
+function wrongType(source: string, name: string, wanted: string): Error {
+  return invalidArgument(`config ${source}: "${name}" must be ${wanted}`);
+}
+
+function toConfig(merged: Table, source: string): Config {
+  const table = (name: string) => merged[name] as Table;
+  const path = (name: 'root' | 'state' | 'address'): string => {
+    const value = merged[name] as string;
+    if (!isAbsolute(value))
+      throw invalidArgument(`config ${source}: "${name}" must be an absolute path, not "${value}"`);
+    return value;
+  };
+  const choice = <T extends string>(name: string, value: unknown, choices: readonly T[]): T => {
+    if (!choices.includes(value as T)) {
+      throw invalidArgument(`config ${source}: "${name}" must be one of ${choices.join(', ')}, not "${String(value)}"`);
+    }
+    return value as T;
+  };
+  const overlayfs = table('snapshotter')['overlayfs'] as Table;
+  return {
+    root: path('root'),
+    state: path('state'),
+    address: path('address'),
+    log: {
+      level: choice('log.level', table('log')['level'], LOG_LEVELS),
+      format: choice('log.format', table('log')['format'], LOG_FORMATS),
+    },
+    runtimes: table('runtimes') as Record<string, string>,
+    content: {
+      sharingPolicy: choice('content.sharing_policy', table('content')['sharing_policy'], ['shared', 'isolated']),
+    },
+    gc: gcOptions(table('gc'), source),
+    overlayfs: { mountOptions: strings(overlayfs['mount_options'], source, 'snapshotter.overlayfs.mount_options') },
+  };
+}
+
+function gcOptions(gc: Table, source: string): SchedulerOptions {
+  const number = (key: string, max: number): number => {
+    const value = gc[key] as number;
+    if (value < 0 || value > max)
+      throw invalidArgument(`config ${source}: "gc.${key}" must be from 0 to ${max}, not ${value}`);
+    return value;
+  };
+  return {
+    pauseThreshold: number('pause_threshold', 0.5),
+    deletionThreshold: number('deletion_threshold', 1e9),
+    mutationThreshold: number('mutation_threshold', 1e9),
+    scheduleDelayMs: number('schedule_delay_ms', 86_400_000),
+    startupDelayMs: number('startup_delay_ms', 86_400_000),
+  };
+}
+
+function strings(value: unknown, source: string, name: string): string[] {
+  if (!Array.isArray(value) || value.some((item) => typeof item !== 'string')) {
+    throw wrongType(source, name, 'a list of strings');
+  }
+  return value as string[];
+}

@@ -1,0 +1,36 @@
+// The daemon's log: winston on stderr, one line an event, constant messages with the facts in fields.
+
+import { createLogger, format, type Logger, transports } from 'winston';
+
+export type LogLevel = 'error' | 'warn' | 'info' | 'debug';
+export type LogFormat = 'text' | 'json';
+export type { Logger };
+
+export const LOG_LEVELS: readonly LogLevel[] = ['error', 'warn', 'info', 'debug'];
+export const LOG_FORMATS: readonly LogFormat[] = ['text', 'json'];
+
+export function createLog(level: LogLevel, logFormat: LogFormat): Logger {
+  const line =
+    logFormat === 'json'
+      ? format.combine(format.timestamp(), format.json())
+      : format.combine(format.timestamp(), text());
+  return createLogger({
+    level,
+    format: line,
+    transports: [new transports.Console({ stderrLevels: [...LOG_LEVELS] })],
+    exitOnError: false,
+  });
+}
+
+/** time level message key=value ... */
+function text() {
+  return format.printf(({ timestamp, level, message, ...fields }) => {
+    const rest = Object.entries(fields).map(([key, value]) => ` ${key}=${quote(value)}`);
+    return `${timestamp} ${level} ${message}${rest.join('')}`;
+  });
+}
+
+function quote(value: unknown): string {
+  const plain = typeof value === 'object' ? JSON.stringify(value) : String(value);
+  return /^[^\s"=]+$/.test(plain) ? plain : JSON.stringify(plain);
+}
