@@ -43,11 +43,12 @@ export function ttrpcService<S>(definition: S, handlers: TtrpcHandlers<S>): Ttrp
 export interface ServeOptions {
   /** Called with every new connection; throwing refuses it. The place for SO_PEERCRED. */
   readonly authorize?: (socket: Socket) => void;
+  readonly connectionsMax?: number;
   /** Told about what no caller hears of: refused connections, failures of accept. */
   readonly onError?: (error: unknown) => void;
 }
 
-/** Connections over this number are closed at once. */
+/** Connections over this number are closed at once, unless the options say another. */
 export const CONNECTIONS_MAX = 256;
 const DRAIN_MS = 10_000;
 
@@ -69,7 +70,7 @@ export class TtrpcServer {
     this.#resolve = resolver(services);
     this.#options = options;
     this.#listener = createServer((socket) => this.#accept(socket));
-    this.#listener.maxConnections = CONNECTIONS_MAX;
+    this.#listener.maxConnections = options.connectionsMax ?? CONNECTIONS_MAX;
     this.#listener.on('error', (error) => options.onError?.(error));
   }
 

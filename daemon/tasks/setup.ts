@@ -1,0 +1,73 @@
+// Puts the parts of the task manager together for the daemon, and the ttrpc service through which shims send events.
+
+import { basename, join, resolve } from 'node:path';
+import { invalidArgument } from '../../proto/errors';
+import { EventsService } from '../../proto/generated/containerd.services.events.ttrpc.v1';
+import { serveTtrpc, type TtrpcServer, ttrpcService } from '../../proto/ttrpc/server';
+import type { EventBus } from '../events/bus';
+import type { Logger } from '../log';
+import type { Database } from '../metadata/database';
+import { ForeignLauncher } from './foreign-launcher';
+import { OwnLauncher } from './own-launcher';
+import { RuntimeResolver } from './runtimes';
+import { TaskManager } from './task-manager';
+
+const EVENTS_SERVICE = 'containerd.services.events.ttrpc.v1.Events';
+/** Every shim keeps one connection for its events. */
+const SHIMS_MAX = 65_536;
+/** V8 settings of a shim: it is small and must stay so. */
+const SHIM_NODE_FLAGS = ['--single-threaded', '--v8-pool-size=0', '--max-semi-space-size=1', '--no-warnings'];
+
+export interface TaskSetup {
+  readonly root: string;
+  readonly state: string;
+  /** Path of the gRPC socket. */
+  readonly address: string;
+  readonly debug: boolean;
+  readonly runtimes: Readonly<Record<string, string>>;
+  readonly db: Database;
+  readonly events: EventBus;
+  readonly logger: Logger;
+}
+
+export function createTaskManager(setup: TaskSetup): TaskManager {
+  const { root, state, address, runtimes, db, events, logger, debug } = setup;
+  const dist = distDirectory();
+  const environment = {
+    grpcAddress: address,
+    ttrpcAddress: ttrpcAddressOf(address),
+    daemonBinary: join(dist, 'bin', 'gantryd'),
+    debug,
+  };
+  const foreign = new ForeignLauncher(environment);
+  const own = new OwnLauncher({
+    ...environment,
+    command: [process.execPath, ...SHIM_NODE_FLAGS, join(dist, 'shim.js')],
+    socketDirectory: join(state, 's'),
+  });
+  const binDirectory = join(dist, 'bin');
+  const resolver = new RuntimeResolver({ ownShim: join(binDirectory, 'gantry-shim'), binDirectory, runtimes });
+  const launchers = { own, foreign };
+  return new TaskManager({ db, events, logger, directories: { root, state }, resolver, launchers, deleter: foreign });
+}
+
+/** The server for shims; it listens at `ttrpcAddressOf(address)`. */
+export function createShimEventServer(tasks: TaskManager, logger: Logger): TtrpcServer {
+  const service = ttrpcService(EventsService, {
+    forward: async ({ envelope }) => {
+      if (envelope === undefined) throw invalidArgument('envelope is missing');
+      await tasks.forward(envelope);
+      return {};
+    },
+  });
+  const onError = (error: unknown) => logger.warn('shim event server', { error: String(error) });
+  return serveTtrpc({ [EVENTS_SERVICE]: service }, { onError, connectionsMax: SHIMS_MAX });
+}
+
+export const ttrpcAddressOf = (address: string) => `${address}.ttrpc`;
+
+/** Sources run from the root of the project (tests), compiled code from dist. */
+function distDirectory(): string {
+  const parent = resolve(__dirname, '..', '..');
+  return basename(parent) === 'dist' ? parent : join(parent, 'dist');
+}
