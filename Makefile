@@ -5,12 +5,13 @@ ARCH := $(shell uname -m | sed 's/x86_64/x64/;s/aarch64/arm64/')
 NODE := node_modules/node-linux-$(ARCH)/bin/node
 SOURCES := $(shell find proto daemon shim snapshotter runtime-native cli test -name '*.ts' -not -path '*/generated/*' 2>/dev/null)
 PROTOS := $(shell find proto/api -name '*.proto')
+VERSION := $(shell sed -n 's/.*"version": "\(.*\)",/\1/p' package.json)
 CC := gcc
 CFLAGS := -std=gnu11 -O2 -Wall -Wextra -Werror
 
 .PHONY: build check test clean
 
-build: dist/.typescript
+build: dist/.typescript dist/bin/gantry
 
 node_modules/.installed: package-lock.json
 	npm ci --ignore-scripts --loglevel=error
@@ -23,6 +24,17 @@ proto/generated/.done: $(PROTOS) proto/generate.mts node_modules/.installed
 dist/.typescript: $(SOURCES) proto/generated/.done tsconfig.json
 	$(NODE) node_modules/typescript/bin/tsc -p tsconfig.json
 	@touch $@
+
+dist/cli.js: $(shell find cli proto -name '*.ts') proto/generated/.done package.json
+	$(NODE) node_modules/esbuild/bin/esbuild cli/main.ts --bundle --platform=node --target=node24 --minify-syntax \
+	  --define:GANTRY_VERSION=\"$(VERSION)\" --legal-comments=none --log-level=warning --outfile=$@
+	rm -rf dist/.cache/cli
+
+# The compile cache is filled here, by one run, so that an installed gantry has it even where it cannot write.
+dist/bin/gantry: cli/launcher.sh dist/cli.js
+	@mkdir -p dist/bin
+	install -m 755 cli/launcher.sh $@
+	$@ images ls --address /nonexistent 2>/dev/null || true
 
 check: proto/generated/.done
 	$(NODE) node_modules/typescript/bin/tsc -p tsconfig.json --noEmit

@@ -1,0 +1,180 @@
+// gantry completion: scripts for shells. They call the hidden command __complete, which knows the command tree and
+// asks the daemon for names; a daemon that does not answer only means that no names are offered.
+
+import type { Command } from 'commander';
+import { Argument } from 'commander';
+import { write } from '../output';
+import { addressOf, type GlobalOptions, namespaceOf, type Session, withSession } from '../session';
+
+const SHELLS = ['bash', 'zsh', 'fish'] as const;
+type Shell = (typeof SHELLS)[number];
+
+const TIMEOUT = '2s';
+
+const SCRIPTS: Record<Shell, string> = {
+  bash: `# bash completion for gantry: source it, or put it into /usr/share/bash-completion/completions/gantry
+_gantry() {
+  local IFS=$'\\n' cur="\${COMP_WORDS[COMP_CWORD]}"
+  COMPREPLY=($(compgen -W "$(gantry __complete -- "\${COMP_WORDS[@]:1:COMP_CWORD}" 2>/dev/null | cut -f1)" -- "$cur"))
+  [ \${#COMPREPLY[@]} -eq 0 ] && COMPREPLY=($(compgen -f -- "$cur"))
+}
+complete -o filenames -F _gantry gantry
+`,
+  zsh: `#compdef gantry
+# zsh completion for gantry: put it as _gantry into a directory of $fpath
+_gantry() {
+  local -a found
+  local entry
+  for entry in "\${(@f)$(gantry __complete -- "\${(@)words[2,CURRENT]}" 2>/dev/null)}"; do
+    [[ -n $entry ]] && found+=("\${\${entry%%$'\\t'*}//:/\\\\:}:\${entry#*$'\\t'}")
+  done
+  if (( \${#found} )); then _describe 'gantry' found; else _files; fi
+}
+if [ "$funcstack[1]" = "_gantry" ]; then _gantry "$@"; else compdef _gantry gantry; fi
+`,
+  fish: `# fish completion for gantry: put it into ~/.config/fish/completions/gantry.fish
+complete -c gantry -a '(gantry __complete -- (commandline -opc)[2..-1] (commandline -ct) 2>/dev/null)'
+`,
+};
+
+/** What an argument of this name stands for. */
+const ARGUMENT_KINDS: Record<string, keyof typeof LISTS> = {
+  image: 'images',
+  source: 'images',
+  container: 'containers',
+  id: 'containers',
+  ids: 'containers',
+  key: 'snapshots',
+  keys: 'snapshots',
+  parent: 'snapshots',
+  digest: 'content',
+  digests: 'content',
+};
+
+const LISTS = {
+  images: async ({ connection }: Session) => (await connection.images.list({})).images.map(({ name }) => name),
+  containers: async ({ connection }: Session) => (await connection.containers.list({})).containers.map(({ id }) => id),
+  namespaces: async ({ connection }: Session) =>
+    (await connection.namespaces.list({})).namespaces.map(({ name }) => name),
+  leases: async ({ connection }: Session) => (await connection.leases.list({})).leases.map(({ id }) => id),
+  snapshots: async ({ connection }: Session) => {
+    const names: string[] = [];
+    for await (const { info } of connection.snapshots.list({ snapshotter: 'overlayfs' }))
+      names.push(...info.map(({ name }) => name));
+    return names;
+  },
+  content: async ({ connection }: Session) => {
+    const digests: string[] = [];
+    for await (const { info } of connection.content.list({})) digests.push(...info.map(({ digest }) => digest));
+    return digests;
+  },
+};
+
+export function registerCompletion(program: Command): void {
+  program
+    .command('completion')
+    .description('print a completion script for a shell')
+    .addArgument(new Argument('<shell>', 'bash, zsh or fish').choices(SHELLS))
+    .addHelpText('after', '\nExample:\n  source <(gantry completion bash)')
+    .action((shell: Shell) => write(SCRIPTS[shell]));
+  program
+    .command('__complete [words...]', { hidden: true })
+    .allowUnknownOption()
+    .passThroughOptions()
+    .action(async (words: string[]) => {
+      const candidates = await complete(program, words);
+      write(candidates.map(([word, text]) => `${word}\t${text}\n`).join(''));
+    });
+}
+
+type Candidate = readonly [word: string, description: string];
+
+/** Candidates for the last word. */
+async function complete(program: Command, words: readonly string[]): Promise<Candidate[]> {
+  const typed = words.slice(0, -1);
+  const last = words.at(-1) ?? '';
+  const { command, operands, globals, pending } = walk(program, typed);
+  if (pending !== undefined) {
+    return pending === 'namespace' ? named(program, globals, 'namespaces', last) : [];
+  }
+  if (last.startsWith('-')) return optionsOf(command).filter(([word]) => word.startsWith(last));
+  const children = command.commands
+    .filter((child) => !child.name().startsWith('__') && child.name().startsWith(last))
+    .map((child) => [child.name(), child.description()] as const);
+  if (command.commands.length > 0) return children;
+  const kind = kindOf(command, operands);
+  return kind === undefined ? [] : named(program, globals, kind, last);
+}
+
+interface Position {
+  readonly command: Command;
+  readonly operands: number;
+  readonly globals: GlobalOptions;
+  /** Name of an option whose value comes next. */
+  readonly pending: string | undefined;
+}
+
+/** Follows the words that are complete: into commands, over options and their values. */
+function walk(program: Command, words: readonly string[]): Position {
+  let command = program;
+  let operands = 0;
+  let pending: string | undefined;
+  const globals: Record<string, string> = {};
+  for (const word of words) {
+    if (pending !== undefined) {
+      globals[pending] = word;
+      pending = undefined;
+      continue;
+    }
+    if (word.startsWith('-')) {
+      const [flag, value] = word.split('=', 2);
+      const option = [...command.options, ...program.options].find(
+        ({ short, long }) => flag === short || flag === long,
+      );
+      if (option?.required === true && value === undefined) pending = option.attributeName();
+      else if (option !== undefined && value !== undefined) globals[option.attributeName()] = value;
+      continue;
+    }
+    const child = command.commands.find((item) => item.name() === word || item.aliases().includes(word));
+    if (child !== undefined) command = child;
+    else operands += 1;
+  }
+  return { command, operands, globals, pending };
+}
+
+function optionsOf(command: Command): Candidate[] {
+  return [...command.options, ...(command.parent === null ? [] : [])]
+    .flatMap(({ long, description }) => (long ? [[long, description] as const] : []))
+    .concat([['--help', 'explain this command']]);
+}
+
+function kindOf(command: Command, operands: number): keyof typeof LISTS | undefined {
+  const declared = command.registeredArguments;
+  const argument = declared[Math.min(operands, declared.length - 1)];
+  if (argument === undefined || (operands >= declared.length && !argument.variadic)) return undefined;
+  const parent = command.parent?.name();
+  const name = argument.name();
+  if (name === 'names' || name === 'name') return parent === 'namespaces' ? 'namespaces' : 'images';
+  if (parent === 'leases') return 'leases';
+  // The id of a new container is for the user to choose.
+  if (name === 'id' && (command.name() === 'run' || command.name() === 'create')) return undefined;
+  return ARGUMENT_KINDS[name];
+}
+
+async function named(
+  program: Command,
+  globals: GlobalOptions,
+  kind: keyof typeof LISTS,
+  prefix: string,
+): Promise<Candidate[]> {
+  program.setOptionValue('address', addressOf(globals));
+  program.setOptionValue('namespace', namespaceOf(globals));
+  program.setOptionValue('timeout', TIMEOUT);
+  try {
+    const names = await withSession(program, (session) => LISTS[kind](session));
+    return names.filter((name) => name.startsWith(prefix)).map((name) => [name, kind] as const);
+  } catch {
+    // No daemon, no names: completion must not print errors into the prompt.
+    return [];
+  }
+}

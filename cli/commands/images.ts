@@ -1,0 +1,242 @@
+// gantry images: import, ls, rm, tag, label, check, unpack.
+
+import { createReadStream } from 'node:fs';
+import type { Readable } from 'node:stream';
+import type { Command } from 'commander';
+import { isAlreadyExists, isNotFound, messageOf } from '../../proto/errors';
+import type { Image } from '../../proto/generated/containerd.services.images.v1';
+import { namespaceDefaults } from '../container/create';
+import { findImage, findManifest, targetOf } from '../container/image';
+import { usageError } from '../failure';
+import { isIndex, readDocument } from '../image/documents';
+import { importArchive } from '../image/import';
+import { withLease } from '../image/lease';
+import { hostPlatform, parsePlatform, platformText } from '../image/platform';
+import { fullName } from '../image/reference';
+import { chainIds, diffIdsOf, unpack } from '../image/unpack';
+import { age, bytes, type ListOptions, labelText, line, note, printList } from '../output';
+import { Progress } from '../progress';
+import { orElsewhere, type Session } from '../session';
+import { collect, parseLabels } from '../values';
+import { action, forEach, group, listOptions } from './shared';
+
+interface ImportFlags {
+  readonly name?: string;
+  readonly baseName?: string;
+  readonly platform?: string;
+  readonly label?: readonly string[];
+  readonly snapshotter?: string;
+  readonly unpack: boolean;
+}
+
+export function registerImages(program: Command): void {
+  const images = group(program, 'images', ['image', 'i'], 'images: names for content');
+  images
+    .command('import <file>')
+    .description('import an archive: OCI image layout or docker save, plain, gzip or zstd; - reads standard input')
+    .option('--name <name>', 'name of the image, instead of the one in the archive')
+    .option('--base-name <name>', 'put before tags that are no full names (default: import-DATE)')
+    .option('--platform <platform>', 'platform to unpack (default: this machine)')
+    .option('-l, --label <key=value>', 'label of the image (repeatable)', collect)
+    .option('--snapshotter <name>', 'snapshotter to unpack to')
+    .option('--no-unpack', 'leave the layers packed')
+    .addHelpText('after', '\nExamples:\n  gantry images import app.tar.gz\n  docker save app | gantry images import -')
+    .action(action(importFile));
+  listOptions(images.command('ls [filters...]').alias('list').description('list images'))
+    .addHelpText('after', "\nExample:\n  gantry images ls 'name~=busybox'")
+    .action(action(list));
+  images
+    .command('rm <names...>')
+    .aliases(['remove', 'delete', 'del'])
+    .description('remove image names; content that nothing else needs is collected')
+    .option('--sync', 'wait until the content is collected')
+    .action(action(remove));
+  images
+    .command('tag <source> <names...>')
+    .description('give an image further names')
+    .option('-f, --force', 'replace a name that is in use')
+    .action(action(tag));
+  images.command('label <name> <labels...>').description('set labels; KEY= removes one').action(action(label));
+  listOptions(images.command('check [filters...]').description('check that content and snapshots are complete'))
+    .option('--snapshotter <name>', 'snapshotter to look in')
+    .option('--platform <platform>', 'platform (default: this machine)')
+    .action(action(check));
+  images
+    .command('unpack <name>')
+    .description('make the snapshots of an image')
+    .option('--snapshotter <name>', 'snapshotter to unpack to')
+    .option('--platform <platform>', 'platform (default: this machine)')
+    .action(action(unpackOne));
+}
+
+async function importFile(session: Session, flags: ImportFlags, file: string): Promise<void> {
+  const source: Readable = file === '-' ? process.stdin : createReadStream(file, { highWaterMark: 1024 * 1024 });
+  if (file === '-' && process.stdin.isTTY) throw usageError('standard input is a terminal; give a file or pipe one in');
+  const progress = new Progress();
+  const snapshotter = flags.unpack ? (flags.snapshotter ?? (await namespaceDefaults(session)).snapshotter) : undefined;
+  try {
+    const images = await importArchive(session, source, {
+      name: flags.name,
+      baseName: flags.baseName ?? `import-${new Date().toISOString().slice(0, 10)}`,
+      labels: parseLabels(flags.label ?? []),
+      platform: flags.platform === undefined ? hostPlatform() : parsePlatform(flags.platform),
+      snapshotter,
+      onProgress: (text, done, size) => progress.update(text, done, size),
+    });
+    progress.clear();
+    for (const { name, target } of images) line(`${name} ${target.digest}`);
+  } finally {
+    progress.clear();
+  }
+}
+
+async function list(session: Session, options: ListOptions, filters: string[]): Promise<void> {
+  const { images } = await session.connection.images.list({ filters });
+  const details = new Map<string, Details>();
+  if (options.quiet !== true) {
+    await Promise.all(images.map(async (image) => details.set(image.name, await detailsOf(session, image))));
+  }
+  printList(options, {
+    rows: images,
+    columns: [
+      ['NAME', ({ name }) => name],
+      ['DIGEST', ({ target }) => (target?.digest ?? '').slice(0, 19)],
+      ['SIZE', ({ name }) => details.get(name)?.size ?? '-'],
+      ['PLATFORMS', ({ name }) => details.get(name)?.platforms.join(',') || '-'],
+      ['CREATED', ({ createdAt }) => age(createdAt)],
+      ['LABELS', ({ labels }) => labelText(labels)],
+    ],
+    name: ({ name }) => name,
+    json: (image) => ({ ...image, platforms: details.get(image.name)?.platforms ?? [] }),
+  });
+}
+
+interface Details {
+  readonly size: string;
+  readonly platforms: readonly string[];
+}
+
+/** Size for this machine's platform and all platforms; "-" where the content is not complete. */
+async function detailsOf(session: Session, image: Image): Promise<Details> {
+  try {
+    const document = await readDocument(session, targetOf(image));
+    const resolved = await findManifest(session, image, hostPlatform()).catch((error: unknown) => {
+      if (isNotFound(error)) return undefined;
+      throw error;
+    });
+    const blobs =
+      resolved === undefined ? [] : [resolved.manifest, resolved.document.config, ...resolved.document.layers];
+    const offered = isIndex(document) ? document.manifests.map(({ platform }) => platform) : [resolved?.configuration];
+    return {
+      size: resolved === undefined ? '-' : bytes(blobs.reduce((sum, { size }) => sum + size, 0)),
+      platforms: offered.map(platformText).filter((text) => text !== 'unknown'),
+    };
+  } catch {
+    // A list shows what it can; `images check` says what is wrong.
+    return { size: '-', platforms: [] };
+  }
+}
+
+async function remove(session: Session, options: { sync?: boolean }, names: string[]): Promise<void> {
+  await forEach(names, async (name) => {
+    const image = await findImage(session, name);
+    const sync = options.sync === true && name === names.at(-1);
+    await session.connection.images.delete({ name: image.name, sync });
+    line(image.name);
+  });
+}
+
+async function tag(session: Session, options: { force?: boolean }, source: string, names: string[]): Promise<void> {
+  const { images } = session.connection;
+  const { target, labels } = await findImage(session, source);
+  await forEach(names.map(fullName), async (name) => {
+    try {
+      await images.create({ image: { name, target, labels } });
+    } catch (error) {
+      if (!isAlreadyExists(error) || options.force !== true) throw error;
+      await images.update({ image: { name, target, labels }, updateMask: { paths: ['target'] } });
+    }
+    line(name);
+  });
+}
+
+async function label(session: Session, _: object, name: string, pairs: string[]): Promise<void> {
+  const labels = parseLabels(pairs);
+  const image = await findImage(session, name);
+  const paths = Object.keys(labels).map((key) => `labels.${key}`);
+  await session.connection.images.update({ image: { name: image.name, labels }, updateMask: { paths } });
+}
+
+interface PlatformFlags extends ListOptions {
+  readonly snapshotter?: string;
+  readonly platform?: string;
+}
+
+interface Checked {
+  readonly name: string;
+  readonly status: string;
+  readonly present: number;
+  readonly required: number;
+  readonly unpacked: boolean;
+}
+
+async function check(session: Session, flags: PlatformFlags, filters: string[]): Promise<void> {
+  const { images } = await session.connection.images.list({ filters });
+  const snapshotter = flags.snapshotter ?? (await namespaceDefaults(session)).snapshotter;
+  const rows: Checked[] = [];
+  for (const image of images) rows.push(await checkOne(session, image, snapshotter, flags));
+  printList(flags, {
+    rows: flags.quiet === true ? rows.filter(({ status }) => status === 'complete') : rows,
+    columns: [
+      ['NAME', ({ name }) => name],
+      ['STATUS', ({ status }) => status],
+      ['BLOBS', ({ present, required }) => `${present}/${required}`],
+      ['UNPACKED', ({ unpacked }) => `${unpacked}`],
+    ],
+    name: ({ name }) => name,
+  });
+}
+
+async function checkOne(session: Session, image: Image, snapshotter: string, flags: PlatformFlags): Promise<Checked> {
+  const { connection } = session;
+  try {
+    const platform = flags.platform === undefined ? hostPlatform() : parsePlatform(flags.platform);
+    const resolved = await findManifest(session, image, platform);
+    const blobs = [resolved.manifest, resolved.document.config, ...resolved.document.layers];
+    const infos = await Promise.all(
+      blobs.map(({ digest }) =>
+        connection.content.info({ digest }).then(
+          () => true,
+          () => false,
+        ),
+      ),
+    );
+    const present = infos.filter(Boolean).length;
+    const key = chainIds(diffIdsOf(resolved)).at(-1) ?? '';
+    const unpacked = await connection.snapshots.stat({ snapshotter, key }).then(
+      () => true,
+      () => false,
+    );
+    const status = present === blobs.length ? 'complete' : 'incomplete';
+    return { name: image.name, status, present, required: blobs.length, unpacked };
+  } catch (error) {
+    return { name: image.name, status: `broken: ${messageOf(error)}`, present: 0, required: 0, unpacked: false };
+  }
+}
+
+async function unpackOne(session: Session, flags: PlatformFlags, name: string): Promise<void> {
+  const image = await findImage(session, name);
+  const snapshotter = flags.snapshotter ?? (await namespaceDefaults(session)).snapshotter;
+  const platform = flags.platform === undefined ? hostPlatform() : parsePlatform(flags.platform);
+  const progress = new Progress();
+  const top = await orElsewhere(session, 'image', name, () =>
+    withLease(session, async (lease) => {
+      const resolved = await findManifest(session, image, platform);
+      const onLayer = (position: number, count: number): void =>
+        progress.update(`unpacking layer ${position} of ${count}`);
+      return unpack(session, resolved, { snapshotter, lease, onLayer });
+    }),
+  ).finally(() => progress.clear());
+  if (top === '') note('the image has no layers');
+  else line(top);
+}
