@@ -1,161 +1,191 @@
-// The event exchange: every event goes to the journal first, then to the live subscribers, in one order. Events that
-// nobody was there to see (exits found at start-up) can be held for the first subscriber.
+// Publishes events: a journal row and a live copy for every subscriber whose filter matches, in one order. An event
+// published inside a transaction is journaled with it and goes out when it is committed. The journal is bounded; it
+// serves replay, and it holds events that have to wait for their first subscriber over restarts of the daemon.
 
+import { packAny } from '../../proto/any';
 import type { Input, MessageType } from '../../proto/codec';
-import { invalidArgument, messageOf, resourceExhausted, unknown } from '../../proto/errors';
+import { invalidArgument, messageOf, unknown } from '../../proto/errors';
 import type { Envelope } from '../../proto/generated/containerd.types';
-import type { Any } from '../../proto/generated/google.protobuf';
-import { Any as AnyType } from '../../proto/generated/google.protobuf';
+import { Any } from '../../proto/generated/google.protobuf';
 import { checkIdentifier } from '../../proto/ids';
 import { fromTimestamp, nowNs, toTimestamp } from '../../proto/time';
 import type { Database } from '../metadata/database';
 import { type Filter, parseFilters } from '../metadata/filters';
 import { fieldsOf } from './fields';
+import { Subscription } from './subscription';
+import { checkTopic } from './topic';
 
-/** Events that a subscriber may lag behind before it is dropped. */
-const SUBSCRIBER_QUEUE_MAX = 16384;
-/** Events that wait for a first subscriber. */
-const HELD_MAX = 4096;
-/** Journal rows kept; older ones go in steps. */
-const JOURNAL_ROWS_MAX = 20_000;
-const JOURNAL_TRIM_EVERY = 1000;
+/** Rows kept in the journal; the oldest go first. */
+export const JOURNAL_EVENTS_MAX = 10_000;
+/** The journal is cut when this many rows were added, so that not every event pays for it. */
+const JOURNAL_CUT_EVERY = 500;
+/** Events that wait for their first subscriber; the oldest go first. */
+export const HELD_EVENTS_MAX = 4096;
+
+export interface JournalEntry {
+  readonly sequence: bigint;
+  readonly envelope: Envelope;
+}
 
 interface Subscriber {
   readonly filter: Filter;
-  readonly queue: Envelope[];
-  wake: () => void;
-  overflowed: boolean;
+  readonly subscription: Subscription;
 }
+
+interface EventRow {
+  readonly sequence: bigint;
+  readonly timestamp: bigint;
+  readonly namespace: string;
+  readonly topic: string;
+  readonly event: Buffer;
+}
+
+const COLUMNS = 'sequence, timestamp, namespace, topic, event';
 
 export class EventBus {
   readonly #db: Database;
   readonly #subscribers = new Set<Subscriber>();
-  #held: Envelope[] = [];
-  #sinceTrim = 0;
+  #added = 0;
+  #held: number;
 
   constructor(db: Database) {
     this.#db = db;
+    this.#held = Number(db.prepare('SELECT count(*) FROM events WHERE held = 1').pluck().get() as bigint);
   }
 
-  /** Publishes after the commit of the transaction at hand, at once when there is none. */
+  /** Publishes a typed event at the current time. @throws INVALID_ARGUMENT for a bad topic or namespace */
   publish<T>(namespace: string, topic: string, type: MessageType<T>, payload: Input<T>): void {
-    this.publishAny(namespace, topic, { typeUrl: type.name, value: type.encode(payload) });
-  }
-
-  /** Like publish(), but keeps the event for the first subscriber that wants it when there is none yet. */
-  publishOrHold<T>(namespace: string, topic: string, type: MessageType<T>, payload: Input<T>): void {
-    this.publishAny(namespace, topic, { typeUrl: type.name, value: type.encode(payload) }, true);
-  }
-
-  /** @throws INVALID_ARGUMENT for a malformed topic. */
-  publishAny(namespace: string, topic: string, event: Any | undefined, hold = false): void {
-    checkTopic(topic);
-    const envelope = { timestamp: toTimestamp(nowNs()), namespace, topic, event };
-    this.#db.afterCommit(() => this.#emit(envelope, hold));
-  }
-
-  /** Passes on an envelope as it is. @throws INVALID_ARGUMENT for a bad namespace or topic or a missing time. */
-  forward(envelope: Envelope): void {
-    checkIdentifier(envelope.namespace);
-    checkTopic(envelope.topic);
-    if (fromTimestamp(envelope.timestamp) === 0n) throw invalidArgument('timestamp must be set on forwarded event');
-    this.#db.afterCommit(() => this.#emit(envelope, false));
+    this.publishAny(namespace, topic, packAny(type, payload));
   }
 
   /**
-   * Follows all events that match from the moment of the call on; held events come first. Ends when the signal aborts.
-   * @throws UNKNOWN for a bad filter, RESOURCE_EXHAUSTED when the subscriber is too slow.
+   * Like publish(), but when no subscriber wants the event now, it is kept for the first one that does, also over a
+   * restart of the daemon. Meant for exits of tasks that were adopted: their clients may not be connected again yet.
+   */
+  publishOrHold<T>(namespace: string, topic: string, type: MessageType<T>, payload: Input<T>): void {
+    this.publishAny(namespace, topic, packAny(type, payload), true);
+  }
+
+  /** Publishes a payload that may be of a type unknown here. @throws INVALID_ARGUMENT */
+  publishAny(namespace: string, topic: string, event: Any | undefined, hold = false): void {
+    this.#add({ timestamp: toTimestamp(nowNs()), namespace, topic, event }, hold);
+  }
+
+  /** Takes over an envelope as it is. @throws INVALID_ARGUMENT for a bad namespace, topic or time */
+  forward(envelope: Envelope, hold = false): void {
+    if (fromTimestamp(envelope.timestamp) === 0n) throw invalidArgument('timestamp must be set on forwarded event');
+    this.#add(envelope, hold);
+  }
+
+  /**
+   * Live events from now on whose filter matches, all namespaces; held ones first. Ends when `signal` aborts.
+   * @throws UNKNOWN for a bad filter (at once), RESOURCE_EXHAUSTED from the iterator for a slow reader
    */
   subscribe(filters: readonly string[], signal: AbortSignal): AsyncIterable<Envelope> {
-    let filter: Filter;
-    try {
-      filter = parseFilters(filters);
-    } catch (error) {
-      throw unknown(`failed parsing subscription filters: ${messageOf(error)}`, { cause: error });
-    }
-    const subscriber: Subscriber = { filter, queue: [], wake: () => {}, overflowed: false };
-    this.#subscribers.add(subscriber);
-    this.#held = this.#held.filter((envelope) => !offer(subscriber, envelope));
-    return this.#follow(subscriber, signal);
-  }
-
-  /** Journal entries after a sequence number, oldest first. */
-  *replayFrom(sequence: bigint): Iterable<{ sequence: bigint; envelope: Envelope }> {
-    const rows = this.#db
-      .prepare('SELECT sequence, timestamp, namespace, topic, event FROM events WHERE sequence > ? ORDER BY sequence')
-      .all(sequence) as { sequence: bigint; timestamp: bigint; namespace: string; topic: string; event: Buffer }[];
-    for (const row of rows) {
-      const event = row.event.length === 0 ? undefined : AnyType.decode(row.event);
-      const { namespace, topic } = row;
-      yield { sequence: row.sequence, envelope: { timestamp: toTimestamp(row.timestamp), namespace, topic, event } };
-    }
-  }
-
-  async *#follow(subscriber: Subscriber, signal: AbortSignal): AsyncIterable<Envelope> {
-    const wake = () => subscriber.wake();
-    signal.addEventListener('abort', wake);
-    try {
-      while (!signal.aborted) {
-        if (subscriber.overflowed)
-          throw resourceExhausted(`subscriber is more than ${SUBSCRIBER_QUEUE_MAX} events behind`);
-        const next = subscriber.queue.shift();
-        if (next !== undefined) yield next;
-        else {
-          await new Promise<void>((resolve) => {
-            subscriber.wake = resolve;
-          });
-        }
-      }
-    } finally {
-      signal.removeEventListener('abort', wake);
+    const subscriber: Subscriber = { filter: subscriptionFilter(filters), subscription: new Subscription() };
+    const end = () => {
       this.#subscribers.delete(subscriber);
+      subscriber.subscription.end();
+    };
+    if (signal.aborted) end();
+    else {
+      signal.addEventListener('abort', end, { once: true });
+      this.#releaseHeld(subscriber);
+      this.#subscribers.add(subscriber);
     }
+    return subscriber.subscription.events();
   }
 
-  #emit(envelope: Envelope, hold: boolean): void {
-    this.#record(envelope);
-    let isTaken = false;
-    for (const subscriber of this.#subscribers) isTaken = offer(subscriber, envelope) || isTaken;
-    if (hold && !isTaken && this.#held.length < HELD_MAX) this.#held.push(envelope);
+  /** Ends every subscription, so that streams finish when the daemon stops. */
+  close(): void {
+    for (const { subscription } of this.#subscribers) subscription.end();
+    this.#subscribers.clear();
   }
 
-  #record(envelope: Envelope): void {
+  /** Journal entries after a sequence number, oldest first, at most `limit`. */
+  replayFrom(sequence: bigint, limit = JOURNAL_EVENTS_MAX): JournalEntry[] {
+    const rows = this.#db
+      .prepare(`SELECT ${COLUMNS} FROM events WHERE sequence > ? ORDER BY sequence LIMIT ?`)
+      .all(sequence, limit) as EventRow[];
+    return rows.map((row) => ({ sequence: row.sequence, envelope: toEnvelope(row) }));
+  }
+
+  #add(envelope: Envelope, hold: boolean): void {
+    checkIdentifier(envelope.namespace);
+    checkTopic(envelope.topic);
+    const isHeld = hold && !this.#isWanted(envelope);
     this.#db.transaction(() => {
-      this.#db
-        .prepare('INSERT INTO events (timestamp, namespace, topic, event) VALUES (?, ?, ?, ?)')
-        .run(
-          fromTimestamp(envelope.timestamp),
-          envelope.namespace,
-          envelope.topic,
-          envelope.event === undefined ? Buffer.alloc(0) : AnyType.encode(envelope.event),
-        );
-      this.#sinceTrim += 1;
-      if (this.#sinceTrim < JOURNAL_TRIM_EVERY) return;
-      this.#sinceTrim = 0;
-      this.#db
-        .prepare('DELETE FROM events WHERE sequence <= (SELECT max(sequence) FROM events) - ?')
-        .run(JOURNAL_ROWS_MAX);
+      this.#journal(envelope, isHeld);
+      this.#db.afterCommit(() => {
+        if (isHeld) this.#held += 1;
+        else this.#fanOut(envelope);
+      });
     });
   }
-}
 
-/** @returns whether the subscriber wants the event. */
-function offer(subscriber: Subscriber, envelope: Envelope): boolean {
-  if (subscriber.overflowed || !subscriber.filter.matches(fieldsOf(envelope))) return false;
-  if (subscriber.queue.length >= SUBSCRIBER_QUEUE_MAX) {
-    subscriber.overflowed = true;
-    subscriber.queue.length = 0;
-  } else {
-    subscriber.queue.push(envelope);
+  #journal(envelope: Envelope, isHeld: boolean): void {
+    const event = envelope.event === undefined ? Buffer.alloc(0) : Any.encode(envelope.event);
+    this.#db
+      .prepare('INSERT INTO events (timestamp, namespace, topic, event, held) VALUES (?, ?, ?, ?, ?)')
+      .run(fromTimestamp(envelope.timestamp), envelope.namespace, envelope.topic, event, isHeld ? 1 : 0);
+    this.#added += 1;
+    if (this.#added % JOURNAL_CUT_EVERY !== 1) return;
+    this.#db
+      .prepare('DELETE FROM events WHERE held = 0 AND sequence <= (SELECT max(sequence) FROM events) - ?')
+      .run(JOURNAL_EVENTS_MAX);
+    this.#db
+      .prepare(
+        'UPDATE events SET held = 0 WHERE held = 1 AND sequence NOT IN (SELECT sequence FROM events WHERE held = 1 ORDER BY sequence DESC LIMIT ?)',
+      )
+      .run(HELD_EVENTS_MAX);
   }
-  subscriber.wake();
-  return true;
+
+  #isWanted(envelope: Envelope): boolean {
+    const lookup = fieldsOf(envelope);
+    return [...this.#subscribers].some(({ filter, subscription }) => !subscription.isEnded && filter.matches(lookup));
+  }
+
+  #fanOut(envelope: Envelope): void {
+    if (this.#subscribers.size === 0) return;
+    const lookup = fieldsOf(envelope);
+    for (const subscriber of this.#subscribers) {
+      if (subscriber.filter.matches(lookup)) subscriber.subscription.push({ envelope });
+      if (subscriber.subscription.isEnded) this.#subscribers.delete(subscriber);
+    }
+  }
+
+  /** Hands held events to a new subscriber; each stays held until it was taken. */
+  #releaseHeld(subscriber: Subscriber): void {
+    if (this.#held === 0 || subscriber.subscription.isEnded) return;
+    const rows = this.#db.prepare(`SELECT ${COLUMNS} FROM events WHERE held = 1 ORDER BY sequence`).all() as EventRow[];
+    this.#held = rows.length;
+    for (const row of rows) {
+      const envelope = toEnvelope(row);
+      if (!subscriber.filter.matches(fieldsOf(envelope))) continue;
+      subscriber.subscription.push({ envelope, onTaken: () => this.#release(row.sequence) });
+    }
+  }
+
+  #release(sequence: bigint): void {
+    const { changes } = this.#db.prepare('UPDATE events SET held = 0 WHERE sequence = ? AND held = 1').run(sequence);
+    this.#held -= changes;
+  }
 }
 
-/** "/" and components that each follow the identifier rule. @throws INVALID_ARGUMENT */
-function checkTopic(topic: string): void {
-  if (topic === '') throw invalidArgument('topic cannot be empty');
-  if (!topic.startsWith('/')) throw invalidArgument(`topic must start with '/'`);
-  if (topic === '/') throw invalidArgument('topic must have at least one component');
-  for (const component of topic.slice(1).split('/')) checkIdentifier(component);
+/** Clients are used to UNKNOWN for a bad filter here, other than in List calls. */
+function subscriptionFilter(filters: readonly string[]): Filter {
+  try {
+    return parseFilters(filters);
+  } catch (error) {
+    throw unknown(`failed parsing subscription filters: ${messageOf(error)}`, { cause: error });
+  }
+}
+
+function toEnvelope(row: EventRow): Envelope {
+  return {
+    timestamp: toTimestamp(row.timestamp),
+    namespace: row.namespace,
+    topic: row.topic,
+    event: row.event.length === 0 ? undefined : Any.decode(row.event),
+  };
 }

@@ -1,153 +1,141 @@
-// The filter language of list requests: items of the list are OR-ed, selectors in one item AND-ed (path, path==value,
-// path!=value, path~=regexp). It only knows field paths; what they mean is the caller's.
+// Filters of List and Subscribe calls: containerd's filter language, parsed once per call and matched against objects
+// that answer for field paths. List entries are alternatives, comma-separated selectors must all hold.
 
-import { invalidArgument } from '../../proto/errors';
+import { invalidArgument, messageOf } from '../../proto/errors';
+import { Scanner, type Token, unquote } from './filter-scanner';
+import { compileRegExp } from './regexp';
 
-/** The value at a path, undefined when absent. */
+/** The value at a field path, or undefined when the object does not have it. */
 export type Lookup = (path: readonly string[]) => string | undefined;
 
 export interface Filter {
   matches(lookup: Lookup): boolean;
 }
 
-type Selector = (lookup: Lookup) => boolean;
+/** Longest filter accepted, so that one cannot occupy the event loop. */
+export const FILTER_LENGTH_MAX = 64 * 1024;
 
-const OPERATOR = /[=!~]/;
-const IDENT = /[A-Za-z0-9_]/;
+type Operator = 'presence' | '==' | '!=' | '~=';
 
-/** An empty list and an empty item match everything. @throws INVALID_ARGUMENT naming the filter and the position. */
+interface Selector {
+  readonly path: readonly string[];
+  readonly operator: Operator;
+  readonly value: string;
+  /** Only for ~=; undefined when the expression is not valid, which matches nothing. */
+  readonly expression?: RegExp | undefined;
+}
+
+/** What matches every object. */
+export const ALWAYS: Filter = { matches: () => true };
+
+/** @throws INVALID_ARGUMENT naming the place of the mistake. */
 export function parseFilters(filters: readonly string[]): Filter {
-  const alternatives = filters.map((text) => new Parser(text).filter());
-  if (alternatives.length === 0) return { matches: () => true };
-  return { matches: (lookup) => alternatives.some((selectors) => selectors.every((selector) => selector(lookup))) };
+  const alternatives = filters.map(parse);
+  if (alternatives.length === 0 || alternatives.some((selectors) => selectors.length === 0)) return ALWAYS;
+  return {
+    matches: (lookup) => alternatives.some((selectors) => selectors.every((selector) => holds(selector, lookup))),
+  };
 }
 
-class Parser {
-  readonly #text: string;
-  #at = 0;
+/** A reader's answer for a string field: empty counts as absent. */
+export function present(value: string): string | undefined {
+  return value === '' ? undefined : value;
+}
 
-  constructor(text: string) {
-    this.#text = text;
-  }
+/** A reader's answer for `labels.K`: the rest of the path, joined with dots, is the key. */
+export function labelAt(labels: Readonly<Record<string, string>>, path: readonly string[]): string | undefined {
+  const key = path.slice(1).join('.');
+  return Object.hasOwn(labels, key) ? labels[key] : undefined;
+}
 
-  filter(): Selector[] {
-    const selectors: Selector[] = [];
-    this.#space();
-    if (this.#at >= this.#text.length) return selectors;
-    for (;;) {
-      selectors.push(this.#selector());
-      this.#space();
-      if (this.#at >= this.#text.length) return selectors;
-      if (this.#peek() !== ',') this.#fail('expected a comma');
-      this.#at += 1;
-      this.#space();
-    }
-  }
-
-  #selector(): Selector {
-    const path = [this.#field()];
-    while (this.#peek() === '.') {
-      this.#at += 1;
-      path.push(this.#field());
-    }
-    this.#space();
-    const operator = this.#operator();
-    if (operator === '') return (lookup) => lookup(path) !== undefined;
-    this.#space();
-    const value = this.#value(operator);
-    if (operator === '==') return (lookup) => lookup(path) === value;
-    if (operator === '!=') return (lookup) => (lookup(path) ?? '') !== value;
-    const expression = toRegExp(value);
-    return (lookup) => expression?.test(lookup(path) ?? '') ?? false;
-  }
-
-  #field(): string {
-    this.#space();
-    if (this.#peek() === '"') return this.#quoted('"');
-    const start = this.#at;
-    while (IDENT.test(this.#peek())) this.#at += 1;
-    if (this.#at === start) this.#fail('expected a field');
-    return this.#text.slice(start, this.#at);
-  }
-
-  #operator(): string {
-    const start = this.#at;
-    while (OPERATOR.test(this.#peek())) this.#at += 1;
-    const operator = this.#text.slice(start, this.#at);
-    if (!['', '==', '!=', '~='].includes(operator)) this.#fail(`unsupported operator "${operator}"`);
-    return operator;
-  }
-
-  #value(operator: string): string {
-    const next = this.#peek();
-    if (next === '"') return this.#quoted('"');
-    if (next === '/' || next === '|') {
-      if (operator !== '~=') this.#fail(`"${next}" cannot start a value`);
-      return this.#quoted(next);
-    }
-    const start = this.#at;
-    while (this.#peek() !== '' && this.#peek() !== ',' && !/\s/.test(this.#peek())) this.#at += 1;
-    if (this.#at === start) this.#fail('expected a value or quoted');
-    return this.#text.slice(start, this.#at);
-  }
-
-  #quoted(quote: string): string {
-    const start = this.#at;
-    this.#at += 1;
-    let result = '';
-    while (this.#peek() !== quote) {
-      const next = this.#peek();
-      if (next === '' || next === '\n') this.#fail('quoted text is not terminated', start);
-      this.#at += 1;
-      result += next === '\\' ? this.#escape(quote) : next;
-    }
-    this.#at += 1;
-    return result;
-  }
-
-  #escape(quote: string): string {
-    const next = this.#peek();
-    this.#at += 1;
-    if (next === quote || next === '\\') return next === quote || quote === '"' ? next : `\\${next}`;
-    if (quote !== '"') return `\\${next}`;
-    const simple = { a: '\x07', b: '\b', f: '\f', n: '\n', r: '\r', t: '\t', v: '\v' }[next];
-    if (simple !== undefined) return simple;
-    const digits = { x: 2, u: 4, U: 8 }[next];
-    const rest = this.#text.slice(this.#at);
-    if (digits !== undefined) {
-      const hex = new RegExp(`^[0-9a-fA-F]{${digits}}`).exec(rest)?.[0];
-      if (hex === undefined) return this.#fail('illegal escape');
-      this.#at += digits;
-      return String.fromCodePoint(Number.parseInt(hex, 16));
-    }
-    const octal = /^[0-7]{3}/.exec(this.#text.slice(this.#at - 1))?.[0];
-    if (octal === undefined || Number.parseInt(octal, 8) > 255) return this.#fail('illegal escape');
-    this.#at += 2;
-    return String.fromCharCode(Number.parseInt(octal, 8));
-  }
-
-  #peek(): string {
-    return this.#text[this.#at] ?? '';
-  }
-
-  #space(): void {
-    while (/\s/.test(this.#peek())) this.#at += 1;
-  }
-
-  #fail(reason: string, at = this.#at): never {
-    throw invalidArgument(`parse error in filter "${this.#text}" at ${at}: ${reason}`);
+function holds(selector: Selector, lookup: Lookup): boolean {
+  const value = lookup(selector.path);
+  switch (selector.operator) {
+    case 'presence':
+      return value !== undefined;
+    case '==':
+      return value === selector.value;
+    case '!=':
+      return (value ?? '') !== selector.value;
+    case '~=':
+      return selector.expression?.test(value ?? '') ?? false;
   }
 }
 
-/** RE2 and JavaScript agree on what clients send; an invalid expression matches nothing. */
-function toRegExp(source: string): RegExp | undefined {
+function parse(text: string): Selector[] {
+  if (text.length > FILTER_LENGTH_MAX) throw invalidArgument(`filter is longer than ${FILTER_LENGTH_MAX} characters`);
+  if (text === '') return [];
+  const scanner = new Scanner(text);
+  const fail = (position: number, message: string) => parseError(text, position, message);
+  const selectors = [parseSelector(scanner, fail)];
+  for (;;) {
+    const next = scanner.peek();
+    if (next === '') return selectors;
+    if (next !== ',') throw fail(scanner.position, `unexpected input: ${next}`);
+    scanner.next();
+    selectors.push(parseSelector(scanner, fail));
+  }
+}
+
+type Fail = (position: number, message: string) => Error;
+
+function parseSelector(scanner: Scanner, fail: Fail): Selector {
+  const path = [parseField(scanner, fail)];
+  while (scanner.peek() === '.') {
+    scanner.next();
+    path.push(parseField(scanner, fail));
+  }
+  if (scanner.peek() === ',' || scanner.peek() === '') return { path, operator: 'presence', value: '' };
+  const operator = parseOperator(scanner, fail);
+  const value = parseValue(scanner, fail, operator === '~=');
+  return operator === '~=' ? { path, operator, value, expression: tryCompile(value) } : { path, operator, value };
+}
+
+function parseField(scanner: Scanner, fail: Fail): string {
+  const token = scanner.next();
+  if (token.kind === 'field') return token.text;
+  if (token.kind === 'quoted') return unquoteToken(token, fail, false);
+  throw fail(token.position, `expected field or quoted`);
+}
+
+function parseOperator(scanner: Scanner, fail: Fail): Operator {
+  const token = scanner.next();
+  if (token.kind !== 'operator') throw fail(token.position, 'expected an operator ("=="|"!="|"~=")');
+  if (token.text === '==' || token.text === '!=' || token.text === '~=') return token.text;
+  throw fail(token.position, `unsupported operator "${token.text}"`);
+}
+
+function parseValue(scanner: Scanner, fail: Fail, allowsAltQuotes: boolean): string {
+  const token = scanner.next();
+  if (token.kind === 'value' || token.kind === 'field') return token.text;
+  if (token.kind === 'quoted') return unquoteToken(token, fail, allowsAltQuotes);
+  throw fail(token.position, 'expected value or quoted');
+}
+
+function unquoteToken(token: Token, fail: Fail, allowsAltQuotes: boolean): string {
+  if (!allowsAltQuotes && !token.text.startsWith('"')) {
+    throw fail(token.position, `unsupported quote ${token.text[0]}`);
+  }
+  const text = unquote(token.text);
+  if (text === undefined) throw fail(token.position, 'unquoting failed');
+  return text;
+}
+
+function parseError(text: string, position: number, message: string): Error {
+  const characters = [...text];
+  const place =
+    position < characters.length
+      ? `[${characters.slice(0, position).join('')} >|${characters[position]}|< ${characters.slice(position + 1).join('')}]`
+      : `[${text}]`;
+  return invalidArgument(`parse error: ${place}: ${message}`);
+}
+
+/** An expression that does not compile is reported and matches nothing, as it does in containerd. */
+function tryCompile(source: string): RegExp | undefined {
   try {
-    return new RegExp(source, 'u');
-  } catch {
-    try {
-      return new RegExp(source);
-    } catch {
-      return undefined;
-    }
+    return compileRegExp(source);
+  } catch (error) {
+    process.emitWarning(`filter expression "${source}" is not valid: ${messageOf(error)}`);
+    return undefined;
   }
 }

@@ -51,6 +51,7 @@ CREATE TABLE blobs (
   updated_at INTEGER NOT NULL,
   PRIMARY KEY (namespace, digest)
 ) STRICT, WITHOUT ROWID;
+CREATE INDEX blobs_digest ON blobs (digest);
 
 CREATE TABLE ingests (
   namespace TEXT NOT NULL,
@@ -127,7 +128,7 @@ CREATE TABLE tasks (
   shim_address TEXT NOT NULL DEFAULT '',
   shim_version INTEGER NOT NULL DEFAULT 0,
   -- creating is the intent, before any side effect and until Create is answered.
-  state TEXT NOT NULL CHECK (state IN ('creating', 'ready', 'deleting')),
+  state TEXT NOT NULL CHECK (state IN ('creating', 'ready')),
   created_at INTEGER NOT NULL,
   PRIMARY KEY (namespace, id)
 ) STRICT, WITHOUT ROWID;
@@ -137,8 +138,12 @@ CREATE TABLE events (
   timestamp INTEGER NOT NULL,
   namespace TEXT NOT NULL,
   topic TEXT NOT NULL,
-  event BLOB NOT NULL
+  -- The encoded Any; empty when the publisher sent none.
+  event BLOB NOT NULL,
+  -- 1 while the event waits for its first subscriber.
+  held INTEGER NOT NULL DEFAULT 0
 ) STRICT;
+CREATE INDEX events_held ON events (sequence) WHERE held = 1;
 `,
   REFERENCE_SCHEMA,
 ];
