@@ -1,0 +1,307 @@
+// Starts a real gantryd in a directory of its own and talks to it as a client. For the tests of tasks and of crashes.
+
+import { type ChildProcess, execFileSync, spawn } from 'node:child_process';
+import {
+  copyFileSync,
+  createWriteStream,
+  existsSync,
+  mkdirSync,
+  mkdtempSync,
+  readdirSync,
+  readFileSync,
+  rmSync,
+  symlinkSync,
+  writeFileSync,
+} from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join, resolve } from 'node:path';
+import { setTimeout as sleep } from 'node:timers/promises';
+import * as grpc from '@grpc/grpc-js';
+import { PROCESS_URL, packJson, SPEC_URL } from '../../proto/any';
+import type { Input, Method } from '../../proto/codec';
+import { ContainersService } from '../../proto/generated/containerd.services.containers.v1';
+import { EventsService } from '../../proto/generated/containerd.services.events.v1';
+import { TasksService } from '../../proto/generated/containerd.services.tasks.v1';
+import type { Envelope } from '../../proto/generated/containerd.types';
+import { NAMESPACE_HEADER } from '../../proto/ids';
+
+const PROJECT = resolve(__dirname, '..', '..');
+const BUSYBOX = ['/usr/bin/busybox', '/bin/busybox'].find((path) => existsSync(path));
+const APPLETS = ['sh', 'sleep', 'echo', 'cat', 'true', 'false', 'mount', 'ls'];
+const READY_TIMEOUT_MS = 15_000;
+const POLL_MS = 20;
+
+export const FOREIGN_SHIM = '/usr/bin/containerd-shim-runc-v2';
+
+/** Why tests that need a real kernel cannot run here; undefined when they can. */
+export function missingForTasks(): string | undefined {
+  if (process.getuid?.() !== 0) return 'needs root';
+  if (BUSYBOX === undefined) return 'needs busybox';
+  return existsSync(gantryd()) ? undefined : `needs ${gantryd()} (make build)`;
+}
+
+export type Client<S> = {
+  [K in keyof S]: S[K] extends Method<infer Req, infer Res, 'unary'>
+    ? (request: Input<Req>, options?: { timeoutMs?: number; namespace?: string }) => Promise<Res>
+    : never;
+};
+
+/** A client whose unary methods answer with promises. */
+export function client<S>(definition: S, address: string, namespace: string): Client<S> & { close(): void } {
+  const Constructor = grpc.makeGenericClientConstructor(definition as unknown as grpc.ServiceDefinition, 'service');
+  const raw = new Constructor(`unix:${address}`, grpc.credentials.createInsecure());
+  const call =
+    (name: string) =>
+    (request: unknown, options: { timeoutMs?: number; namespace?: string } = {}) => {
+      const metadata = new grpc.Metadata();
+      metadata.set(NAMESPACE_HEADER, options.namespace ?? namespace);
+      const deadline = Date.now() + (options.timeoutMs ?? 20_000);
+      return new Promise((fulfil, reject) => {
+        const done = (error: unknown, response: unknown) => (error ? reject(error) : fulfil(response));
+        (raw as unknown as Record<string, (...args: unknown[]) => void>)[name]?.(request, metadata, { deadline }, done);
+      });
+    };
+  const methods = Object.keys(definition as object).map((name) => [name, call(name)]);
+  return Object.assign(Object.fromEntries(methods), { close: () => raw.close() });
+}
+
+export interface Recorder {
+  /** All events so far, oldest first. */
+  readonly events: Envelope[];
+  topics(containerId?: string): string[];
+  close(): void;
+}
+
+export class TestDaemon {
+  readonly directory = mkdtempSync(join(tmpdir(), 'gantry-tasks-'));
+  readonly address = join(this.directory, 'g.sock');
+  readonly state = join(this.directory, 'state');
+  readonly root = join(this.directory, 'root');
+  readonly rootfs = join(this.directory, 'rootfs');
+  readonly namespace = 'test';
+  private readonly runtimes: Readonly<Record<string, string>>;
+  private child: ChildProcess | undefined;
+  private clients: { close(): void }[] = [];
+
+  private constructor(runtimes: Readonly<Record<string, string>>) {
+    this.runtimes = runtimes;
+    mkdirSync(join(this.rootfs, 'bin'), { recursive: true });
+    for (const directory of ['proc', 'dev', 'sys', 'tmp', 'etc']) mkdirSync(join(this.rootfs, directory));
+    copyFileSync(BUSYBOX ?? '', join(this.rootfs, 'bin', 'busybox'));
+    for (const applet of APPLETS) symlinkSync('busybox', join(this.rootfs, 'bin', applet));
+    const lines = Object.entries(runtimes).map(([name, path]) => `${JSON.stringify(name)} = ${JSON.stringify(path)}\n`);
+    writeFileSync(join(this.directory, 'config.toml'), `[runtimes]\n${lines.join('')}`);
+  }
+
+  static async start(runtimes: Readonly<Record<string, string>> = {}): Promise<TestDaemon> {
+    const daemon = new TestDaemon(runtimes);
+    await daemon.boot();
+    return daemon;
+  }
+
+  get pid(): number {
+    return this.child?.pid ?? 0;
+  }
+
+  get log(): string {
+    return readFileSync(join(this.directory, 'log'), 'utf8');
+  }
+
+  get isForeign(): boolean {
+    return Object.keys(this.runtimes).length > 0;
+  }
+
+  /** Starts the daemon on what is in the directory and waits until it answers. */
+  async boot(): Promise<void> {
+    const { directory, root, state, address } = this;
+    const flags = ['--root', root, '--state', state, '--address', address, '--log-level', 'debug'];
+    const child = spawn(gantryd(), [...flags, '--config', join(directory, 'config.toml')], {
+      stdio: ['ignore', 'pipe', 'pipe'],
+    });
+    const log = createWriteStream(join(directory, 'log'), { flags: 'a' });
+    child.stdout.pipe(log, { end: false });
+    child.stderr.pipe(log, { end: false });
+    this.child = child;
+    await this.until(async () => {
+      if (child.exitCode !== null) throw new Error(`gantryd exited with ${child.exitCode}: ${this.log}`);
+      return await this.containers.list({}, { timeoutMs: 1000 }).then(
+        () => true,
+        () => false,
+      );
+    }, READY_TIMEOUT_MS);
+  }
+
+  get containers() {
+    return this.make(ContainersService);
+  }
+
+  get tasks() {
+    return this.make(TasksService);
+  }
+
+  private readonly made = new Map<unknown, unknown>();
+
+  private make<S>(definition: S): Client<S> {
+    let made = this.made.get(definition) as (Client<S> & { close(): void }) | undefined;
+    if (made === undefined) {
+      made = client(definition, this.address, this.namespace);
+      this.made.set(definition, made);
+      this.clients.push(made);
+    }
+    return made;
+  }
+
+  /** Follows all events. */
+  subscribe(filters: string[] = []): Recorder {
+    const Constructor = grpc.makeGenericClientConstructor(EventsService as unknown as grpc.ServiceDefinition, 'events');
+    const raw = new Constructor(`unix:${this.address}`, grpc.credentials.createInsecure());
+    const stream = raw['subscribe']?.({ filters }) as unknown as grpc.ClientReadableStream<Envelope>;
+    const events: Envelope[] = [];
+    stream.on('data', (envelope: Envelope) => events.push(envelope));
+    stream.on('error', () => undefined);
+    const recorder = {
+      events,
+      topics: (containerId?: string) =>
+        events
+          .filter(({ topic, event }) => {
+            if (!topic.startsWith('/tasks/')) return false;
+            return containerId === undefined || event?.value.subarray(2).toString('latin1').startsWith(containerId);
+          })
+          .map(({ topic }) => topic),
+      close: () => {
+        stream.cancel();
+        raw.close();
+      },
+    };
+    this.clients.push(recorder);
+    return recorder;
+  }
+
+  /** Creates the record of a container that runs a command. */
+  async container(id: string, args: readonly string[], runtime = 'io.containerd.runc.v2'): Promise<void> {
+    await this.containers.create({
+      container: { id, runtime: { name: runtime }, spec: packJson(SPEC_URL, this.spec(id, args)) },
+    });
+  }
+
+  process(args: readonly string[]) {
+    return packJson(PROCESS_URL, { args, cwd: '/', env: ['PATH=/bin'], user: { uid: 0, gid: 0 } });
+  }
+
+  bundle(id: string): string {
+    return join(this.state, 'io.containerd.runtime.v2.task', this.namespace, id);
+  }
+
+  /** Pid of the shim of a task: the process that works in its bundle and is not in the container. */
+  shimPid(id: string): number {
+    for (const pid of readdirSync('/proc').filter((name) => /^\d+$/.test(name))) {
+      const words = readWords(pid);
+      if (words.includes(id) && words.includes(this.namespace) && words.includes(this.address)) return Number(pid);
+    }
+    return 0;
+  }
+
+  /** Everything that may leak: shims, mounts, cgroups, bundles and sockets. */
+  leftovers(): string[] {
+    const inDirectory = (text: string) => text.includes(this.directory);
+    const mounts = readFileSync('/proc/self/mountinfo', 'utf8').split('\n').filter(inDirectory);
+    const shims = readdirSync('/proc')
+      .filter(
+        (pid) => /^\d+$/.test(pid) && Number(pid) !== this.pid && readWords(pid).some((word) => word === this.address),
+      )
+      .map((pid) => `process ${pid} ${readWords(pid).join(' ')}`);
+    const bundles = list(join(this.state, 'io.containerd.runtime.v2.task', this.namespace)).map((id) => `bundle ${id}`);
+    const works = list(join(this.root, 'io.containerd.runtime.v2.task', this.namespace)).map((id) => `work ${id}`);
+    const sockets = list(join(this.state, 's')).map((name) => `socket ${name}`);
+    const cgroups = this.cgroups().map((path) => `cgroup ${path}`);
+    return [...mounts, ...shims, ...bundles, ...works, ...sockets, ...cgroups];
+  }
+
+  async until(condition: () => boolean | Promise<boolean>, timeoutMs = 10_000): Promise<void> {
+    const deadline = Date.now() + timeoutMs;
+    while (!(await condition())) {
+      if (Date.now() > deadline)
+        throw new Error(`condition not met within ${timeoutMs} ms; log:\n${this.log.slice(-4000)}`);
+      await sleep(POLL_MS);
+    }
+  }
+
+  /** Ends the daemon, and waits until it is gone. Shims live on. */
+  async kill(signal: NodeJS.Signals = 'SIGKILL'): Promise<void> {
+    const { child } = this;
+    if (child === undefined || child.exitCode !== null || child.signalCode !== null) return;
+    const gone = new Promise((resolveGone) => child.once('exit', resolveGone));
+    child.kill(signal);
+    await gone;
+  }
+
+  /** Deletes all tasks, stops the daemon and removes the directory. */
+  async stop(): Promise<void> {
+    try {
+      const { tasks } = await this.tasks.list({}, { timeoutMs: 5000 });
+      for (const { id } of tasks) await this.destroy(id);
+    } finally {
+      for (const each of this.clients) each.close();
+      await this.kill('SIGTERM');
+      rmSync(this.directory, { recursive: true, force: true });
+    }
+  }
+
+  /** Kills and deletes a task and its container. */
+  async destroy(id: string): Promise<void> {
+    const { tasks, containers } = this;
+    await tasks.kill({ containerId: id, signal: 9, all: true }).catch(() => undefined);
+    await tasks.wait({ containerId: id }, { timeoutMs: 5000 }).catch(() => undefined);
+    await tasks.delete({ containerId: id }).catch(() => undefined);
+    await containers.delete({ id }).catch(() => undefined);
+  }
+
+  private get cgroupParent(): string {
+    return this.directory.split('/').at(-1) ?? '';
+  }
+
+  private cgroups(): string[] {
+    const found = execFileSync('find', [
+      '/sys/fs/cgroup',
+      '-maxdepth',
+      '3',
+      '-path',
+      `*/${this.cgroupParent}/*`,
+      '-type',
+      'd',
+    ]);
+    return found
+      .toString()
+      .split('\n')
+      .filter((line) => line !== '');
+  }
+
+  private spec(id: string, args: readonly string[]) {
+    return {
+      ociVersion: '1.0.2',
+      process: { user: { uid: 0, gid: 0 }, args, cwd: '/', env: ['PATH=/bin'] },
+      root: { path: this.rootfs },
+      mounts: [{ destination: '/proc', type: 'proc', source: 'proc' }],
+      linux: {
+        cgroupsPath: `/${this.cgroupParent}/${id}`,
+        namespaces: ['pid', 'ipc', 'uts', 'mount'].map((type) => ({ type })),
+      },
+    };
+  }
+}
+
+function gantryd(): string {
+  return process.env['GANTRYD'] ?? join(PROJECT, 'dist', 'bin', 'gantryd');
+}
+
+function readWords(pid: string): string[] {
+  try {
+    return readFileSync(`/proc/${pid}/cmdline`, 'utf8').split('\0');
+  } catch {
+    return [];
+  }
+}
+
+function list(path: string): string[] {
+  return existsSync(path) ? readdirSync(path) : [];
+}

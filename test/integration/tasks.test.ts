@@ -1,0 +1,212 @@
+// The Tasks service on real processes, with every shim that can be had.
+
+import { existsSync } from 'node:fs';
+import { Status } from '../../proto/generated/containerd.v1.types';
+import { FOREIGN_SHIM, missingForTasks, TestDaemon } from './tasks-daemon';
+
+const missing = missingForTasks();
+if (missing !== undefined) console.warn(`tasks: skipped: ${missing}`);
+
+const GO_ZERO_SECONDS = -62135596800n;
+const shims = [
+  { name: 'own shim', runtimes: {}, isThere: true },
+  {
+    name: 'containerd-shim-runc-v2',
+    runtimes: { 'io.containerd.runc.v2': FOREIGN_SHIM },
+    isThere: existsSync(FOREIGN_SHIM),
+  },
+];
+
+describe.each(shims)('Tasks with $name', ({ name, runtimes, isThere }) => {
+  const there = missing === undefined && isThere ? test : test.skip;
+  if (!isThere) console.warn(`tasks: ${name} skipped: not installed`);
+  let daemon: TestDaemon;
+
+  beforeAll(async () => {
+    if (missing === undefined && isThere) daemon = await TestDaemon.start(runtimes);
+  }, 30_000);
+
+  afterAll(async () => {
+    await daemon?.stop();
+  }, 30_000);
+
+  async function created(id: string, args: readonly string[]): Promise<number> {
+    await daemon.container(id, args);
+    return (await daemon.tasks.create({ containerId: id })).pid;
+  }
+
+  there('run: events come in order and the exit status is true', async () => {
+    const recorder = daemon.subscribe();
+    const pid = await created('life', ['/bin/sh', '-c', 'exit 7']);
+
+    const waiting = daemon.tasks.wait({ containerId: 'life' });
+    const started = await daemon.tasks.start({ containerId: 'life' });
+    const exit = await waiting;
+    const deleted = await daemon.tasks.delete({ containerId: 'life' });
+    await daemon.until(() => recorder.topics('life').includes('/tasks/delete'));
+
+    expect(started.pid).toBe(pid);
+    expect(exit.exitStatus).toBe(7);
+    expect(deleted).toMatchObject({ exitStatus: 7, pid, exitedAt: exit.exitedAt });
+    expect(recorder.topics('life')).toEqual(['/tasks/create', '/tasks/start', '/tasks/exit', '/tasks/delete']);
+    recorder.close();
+  });
+
+  there('Get and List answer the states', async () => {
+    await created('states', ['/bin/sleep', '100']);
+    const first = await daemon.tasks.get({ containerId: 'states' });
+    await daemon.tasks.start({ containerId: 'states' });
+    const second = await daemon.tasks.list({});
+    await daemon.tasks.pause({ containerId: 'states' });
+    const third = await daemon.tasks.get({ containerId: 'states' });
+    await daemon.tasks.resume({ containerId: 'states' });
+    await daemon.tasks.kill({ containerId: 'states', signal: 9 });
+    await daemon.tasks.wait({ containerId: 'states' });
+    const last = await daemon.tasks.get({ containerId: 'states' });
+
+    expect(first.process).toMatchObject({ id: 'states', containerId: '', status: Status.CREATED });
+    expect(first.process?.exitedAt?.seconds).toBe(GO_ZERO_SECONDS);
+    expect(second.tasks.find(({ id }) => id === 'states')?.status).toBe(Status.RUNNING);
+    expect(third.process?.status).toBe(Status.PAUSED);
+    expect(last.process).toMatchObject({ status: Status.STOPPED, exitStatus: 137 });
+    await daemon.destroy('states');
+  });
+
+  there('exec: added, started, exited, deleted', async () => {
+    const recorder = daemon.subscribe();
+    await created('exec', ['/bin/sleep', '100']);
+    await daemon.tasks.start({ containerId: 'exec' });
+    const key = { containerId: 'exec', execId: 'e1' };
+
+    await daemon.tasks.exec({ ...key, spec: daemon.process(['/bin/sh', '-c', 'exit 3']) });
+    const waiting = daemon.tasks.wait(key);
+    await daemon.tasks.start(key);
+    const exit = await waiting;
+    const deleted = await daemon.tasks.deleteProcess(key);
+    await daemon.until(() => recorder.topics('exec').length === 5);
+
+    expect(exit.exitStatus).toBe(3);
+    expect(deleted).toMatchObject({ id: 'e1', exitStatus: 3 });
+    expect(recorder.topics('exec').slice(2)).toEqual(['/tasks/exec-added', '/tasks/exec-started', '/tasks/exit']);
+    await expect(daemon.tasks.get(key)).rejects.toMatchObject({ code: 5 });
+    recorder.close();
+    await daemon.destroy('exec');
+  });
+
+  there('many waiters get the same answer, also after the exit', async () => {
+    await created('waiters', ['/bin/sh', '-c', 'exit 5']);
+    const waiting = Array.from({ length: 10 }, () => daemon.tasks.wait({ containerId: 'waiters' }));
+
+    await daemon.tasks.start({ containerId: 'waiters' });
+    const exits = await Promise.all(waiting);
+    const late = await daemon.tasks.wait({ containerId: 'waiters' });
+
+    expect(new Set([...exits, late].map(({ exitStatus }) => exitStatus))).toEqual(new Set([5]));
+    expect(new Set([...exits, late].map(({ exitedAt }) => exitedAt?.nanos)).size).toBe(1);
+    await daemon.destroy('waiters');
+  });
+
+  there('errors have the code and the words of containerd', async () => {
+    const { tasks } = daemon;
+    const expected = (code: number, details: string | RegExp) => ({
+      code,
+      details: typeof details === 'string' ? details : expect.stringMatching(details),
+    });
+    await expect(tasks.get({ containerId: 'no' })).rejects.toMatchObject(
+      expected(5, 'container "no" in namespace "test": not found'),
+    );
+    await daemon.container('words', ['/bin/sleep', '100']);
+    await expect(tasks.kill({ containerId: 'words', signal: 9 })).rejects.toMatchObject(
+      expected(5, 'task words not found'),
+    );
+    await tasks.create({ containerId: 'words' });
+    await expect(tasks.create({ containerId: 'words' })).rejects.toMatchObject(
+      expected(6, 'task words: already exists'),
+    );
+    await expect(tasks.get({ containerId: 'words', execId: 'x' })).rejects.toMatchObject(
+      expected(5, 'process does not exist x: not found'),
+    );
+    await tasks.start({ containerId: 'words' });
+    await expect(tasks.delete({ containerId: 'words' })).rejects.toMatchObject(
+      expected(2, 'failed to delete task: cannot delete a running process: unknown'),
+    );
+    await tasks.kill({ containerId: 'words', signal: 9 });
+    await tasks.wait({ containerId: 'words' });
+    await expect(tasks.kill({ containerId: 'words', signal: 9 })).rejects.toMatchObject(
+      expected(5, 'process already finished: not found'),
+    );
+    await daemon.destroy('words');
+  });
+
+  there('a Create that fails leaves nothing behind', async () => {
+    const recorder = daemon.subscribe();
+    await daemon.container('bad', ['/nope']);
+
+    await expect(daemon.tasks.create({ containerId: 'bad' })).rejects.toMatchObject({
+      code: 2,
+      details: expect.stringMatching(
+        /^failed to create shim task: OCI runtime create failed: runc create failed: unable to start container process: .*exec: "\/nope": stat \/nope: no such file or directory: unknown$/,
+      ),
+    });
+
+    await expect(daemon.tasks.get({ containerId: 'bad' })).rejects.toMatchObject({ code: 5 });
+    expect(recorder.topics('bad')).toEqual([]);
+    expect(daemon.leftovers().filter((line) => line.includes('bad'))).toEqual([]);
+    recorder.close();
+    await daemon.containers.delete({ id: 'bad' });
+  });
+
+  there('a shim that dies: exit 137 and delete within 5 s, nothing left, then NOT_FOUND', async () => {
+    const recorder = daemon.subscribe();
+    await created('dead', ['/bin/sleep', '100']);
+    await daemon.tasks.start({ containerId: 'dead' });
+    const waiting = daemon.tasks.wait({ containerId: 'dead' });
+
+    process.kill(daemon.shimPid('dead'), 'SIGKILL');
+    const exit = await waiting;
+    await daemon.until(() => recorder.topics('dead').includes('/tasks/delete'), 5000);
+
+    expect(exit.exitStatus).toBe(137);
+    expect(recorder.topics('dead')).toEqual(['/tasks/create', '/tasks/start', '/tasks/exit', '/tasks/delete']);
+    await expect(daemon.tasks.get({ containerId: 'dead' })).rejects.toMatchObject({
+      code: 5,
+      details: 'task dead not found',
+    });
+    await daemon.until(() => daemon.leftovers().filter((line) => line.includes('dead')).length === 0, 5000);
+    recorder.close();
+    await daemon.containers.delete({ id: 'dead' });
+  });
+
+  there('a stopped shim delays no call but those on its own task', async () => {
+    await created('stopped', ['/bin/sleep', '100']);
+    await daemon.tasks.start({ containerId: 'stopped' });
+    const pid = daemon.shimPid('stopped');
+    process.kill(pid, 'SIGSTOP');
+    try {
+      const startedAt = performance.now();
+      const { tasks } = await daemon.tasks.list({});
+      await daemon.tasks.get({ containerId: 'stopped' });
+      await created('other', ['/bin/true']);
+      const waiting = daemon.tasks.wait({ containerId: 'other' });
+      await daemon.tasks.start({ containerId: 'other' });
+      await waiting;
+      const tookMs = performance.now() - startedAt;
+
+      expect(tasks.find(({ id }) => id === 'stopped')?.status).toBe(Status.RUNNING);
+      expect(tookMs).toBeLessThan(5000);
+      await expect(daemon.tasks.kill({ containerId: 'stopped', signal: 9 }, { timeoutMs: 300 })).rejects.toMatchObject({
+        code: 4,
+      });
+    } finally {
+      process.kill(pid, 'SIGCONT');
+    }
+    await daemon.destroy('stopped');
+    await daemon.destroy('other');
+  });
+
+  there('after everything is deleted nothing is left', async () => {
+    await daemon.until(() => daemon.leftovers().length === 0);
+
+    expect(daemon.leftovers()).toEqual([]);
+  });
+});
