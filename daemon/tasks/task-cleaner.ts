@@ -5,11 +5,13 @@ import { messageOf } from '../../proto/errors';
 import { nowNs } from '../../proto/time';
 import type { Logger } from '../log';
 import { removeBundle } from './bundle-removal';
+import { removeCgroups } from './cgroup-removal';
 import { exitOf } from './exit-record';
 import type { ShimDeleter } from './launcher';
 import { initOf, type ProcessTracker } from './process-tracker';
 import { ShimClient } from './shim-client';
-import { killShimProcess, removeDeadSocket } from './shim-process';
+import { ShimLog } from './shim-log';
+import { killBundleProcesses, killShimProcess, removeDeadSocket } from './shim-process';
 import type { Task } from './task';
 import type { TaskRegistry } from './task-registry';
 import type { Exit, TaskStore } from './task-store';
@@ -48,9 +50,11 @@ export class TaskCleaner {
     task.phase = 'ending';
     await this.attempt(task, 'kill container', () => this.killContainer(task));
     await this.attempt(task, 'shut down shim', () => this.shutDown(task));
+    await this.attempt(task, 'kill shim', () => killBundleProcesses(task.bundle));
     if (task.shimPath !== '' && task.bundle.exists()) {
       await this.attempt(task, 'delete action', () => this.parts.deleter.delete(task.bundle, task.shimPath));
     }
+    await this.attempt(task, 'remove cgroups', () => removeCgroups(task.bundle));
     await this.removeFiles(task);
     this.parts.store.deleteTask(task.key);
     this.parts.registry.remove(task);
@@ -64,9 +68,10 @@ export class TaskCleaner {
   async bury(task: Task, options: { hold: boolean }): Promise<Exit> {
     task.phase = 'ending';
     const { store, tracker } = this.parts;
-    await this.attempt(task, 'kill shim', () => killShim(task));
+    if (task.isOwnShim) await this.attempt(task, 'kill shim', () => killBundleProcesses(task.bundle));
     task.disconnect();
     const reported = await this.deleteAction(task);
+    await this.attempt(task, 'remove cgroups', () => removeCgroups(task.bundle));
     const processes = store.processesOf(task.key);
     const init = processes.find(({ execId }) => execId === '');
     const exit = init === undefined ? reported : exitOf(init, task.bundle, reported);
@@ -114,6 +119,8 @@ export class TaskCleaner {
   private async reach(task: Task): Promise<ShimClient | undefined> {
     const bootstrap = task.bundle.bootstrap();
     if (bootstrap === undefined) return undefined;
+    // A shim may be waiting for somebody to read its log.
+    task.log ??= ShimLog.open(task.bundle.logFifo, () => undefined);
     const signal = AbortSignal.timeout(SHUTDOWN_TIMEOUT_MS);
     const options = { namespace: task.key.namespace, signal, onClose: () => undefined };
     task.client = await ShimClient.connect(bootstrap, options);
@@ -158,5 +165,5 @@ export class TaskCleaner {
 
 /** A foreign shim may serve other tasks as well: it is left to end by itself. */
 async function killShim(task: Task): Promise<void> {
-  if (task.isOwnShim) await killShimProcess(task.shimPid, task.bundle.path);
+  if (task.isOwnShim) await killShimProcess(task.shimPid, task.bundle);
 }

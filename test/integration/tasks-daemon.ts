@@ -226,6 +226,14 @@ export class TestDaemon {
     }
   }
 
+  /** Waits until nothing is left of a task, or of all tasks. */
+  async untilClean(id = '', timeoutMs = 10_000): Promise<void> {
+    const left = () => this.leftovers().filter((line) => line.includes(id));
+    await this.until(() => left().length === 0, timeoutMs).catch((error: Error) => {
+      throw new Error(`left over: ${left().join('; ')}\n${error.message}`);
+    });
+  }
+
   /** Ends the daemon, and waits until it is gone. Shims live on. */
   async kill(signal: NodeJS.Signals = 'SIGKILL'): Promise<void> {
     const { child } = this;

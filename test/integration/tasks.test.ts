@@ -172,7 +172,7 @@ describe.each(shims)('Tasks with $name', ({ name, runtimes, isThere }) => {
       code: 5,
       details: 'task dead not found',
     });
-    await daemon.until(() => daemon.leftovers().filter((line) => line.includes('dead')).length === 0, 5000);
+    await daemon.untilClean('dead', 5000);
     recorder.close();
     await daemon.containers.delete({ id: 'dead' });
   });
@@ -205,7 +205,7 @@ describe.each(shims)('Tasks with $name', ({ name, runtimes, isThere }) => {
   });
 
   there('after everything is deleted nothing is left', async () => {
-    await daemon.until(() => daemon.leftovers().length === 0);
+    await daemon.untilClean();
 
     expect(daemon.leftovers()).toEqual([]);
   });
