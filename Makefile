@@ -26,7 +26,7 @@ dist/.typescript: $(SOURCES) proto/generated/.done tsconfig.json
 	@touch $@
 
 dist/cli.js: $(shell find cli proto -name '*.ts') proto/generated/.done package.json
-	$(NODE) node_modules/esbuild/bin/esbuild cli/main.ts --bundle --platform=node --target=node24 --minify-syntax \
+	$(NODE) node_modules/esbuild/bin/esbuild cli/main.ts --bundle --platform=node --target=node24 --minify-whitespace --minify-syntax \
 	  --define:GANTRY_VERSION=\"$(VERSION)\" --legal-comments=none --log-level=warning --outfile=$@
 	rm -rf dist/.cache/cli
 

@@ -1,20 +1,6 @@
 // The command line as a whole: global options, the command groups, help, and how a failure is reported.
 
 import { Command, CommanderError, Option } from 'commander';
-import { registerCompletion } from './commands/completion';
-import { registerContainers } from './commands/containers';
-import { registerContent } from './commands/content';
-import { registerEvents } from './commands/events';
-import { registerExec } from './commands/exec';
-import { registerImages } from './commands/images';
-import { registerInfo } from './commands/info';
-import { registerLeases } from './commands/leases';
-import { registerLogs } from './commands/logs';
-import { registerNamespaces } from './commands/namespaces';
-import { registerPlugins } from './commands/plugins';
-import { registerRun } from './commands/run';
-import { registerSnapshots } from './commands/snapshots';
-import { registerTasks } from './commands/tasks';
 import { EXIT, exitCodeOf, sentenceOf } from './failure';
 import { note } from './output';
 import { VERSION } from './version';
@@ -34,7 +20,7 @@ Examples:
 
 /** Parses and runs a command line; never throws. @returns the exit code. */
 export async function runCommandLine(args: readonly string[]): Promise<number> {
-  const program = buildProgram();
+  const program = buildProgram(args);
   let current: Command = program;
   program.hook('preAction', (_, action) => {
     current = action;
@@ -49,8 +35,39 @@ export async function runCommandLine(args: readonly string[]): Promise<number> {
   }
 }
 
-/** All commands, none of them run yet. */
-export function buildProgram(): Command {
+/**
+ * A group's names and the function that adds it. A group is loaded only when it is needed: most of the time that a
+ * short command takes goes into loading code.
+ */
+type Group = readonly [names: readonly string[], register: (program: Command) => void];
+
+const GROUPS: readonly Group[] = [
+  [['run'], (program) => require('./commands/run').registerRun(program)],
+  [['exec'], (program) => require('./commands/exec').registerExec(program)],
+  [['logs'], (program) => require('./commands/logs').registerLogs(program)],
+  [['tasks', 'task', 't'], (program) => require('./commands/tasks').registerTasks(program)],
+  [['containers', 'container', 'c'], (program) => require('./commands/containers').registerContainers(program)],
+  [['images', 'image', 'i'], (program) => require('./commands/images').registerImages(program)],
+  [['snapshots', 'snapshot'], (program) => require('./commands/snapshots').registerSnapshots(program)],
+  [['content'], (program) => require('./commands/content').registerContent(program)],
+  [['leases', 'lease'], (program) => require('./commands/leases').registerLeases(program)],
+  [['namespaces', 'namespace', 'ns'], (program) => require('./commands/namespaces').registerNamespaces(program)],
+  [['events', 'event'], (program) => require('./commands/events').registerEvents(program)],
+  [['plugins', 'plugin'], (program) => require('./commands/plugins').registerPlugins(program)],
+  [['version', 'info'], (program) => require('./commands/info').registerInfo(program)],
+  [['completion', '__complete'], (program) => require('./commands/completion').registerCompletion(program)],
+];
+
+/** The one group that a command line names, or all: for help, completion, and names that do not exist. */
+function wantedGroups(args: readonly string[]): readonly Group[] {
+  if (args[0] === '--version' || args[0] === '-V') return [];
+  const needsAll = args.includes('__complete') || args[0] === 'help';
+  const named = GROUPS.filter(([names]) => args.some((word) => names.includes(word)));
+  return needsAll || named.length === 0 ? GROUPS : named;
+}
+
+/** The commands that a command line may need, none of them run yet. */
+export function buildProgram(args: readonly string[] = []): Command {
   const program = new Command('gantry')
     .description('Manage containers, images and everything else of a gantryd (or any containerd).')
     .enablePositionalOptions()
@@ -60,20 +77,7 @@ export function buildProgram(): Command {
     .helpCommand('help [command]', 'explain a command')
     .version(VERSION, '-V, --version', 'print the version of this client');
   for (const option of globalOptions()) program.addOption(option);
-  registerRun(program);
-  registerExec(program);
-  registerLogs(program);
-  registerTasks(program);
-  registerContainers(program);
-  registerImages(program);
-  registerSnapshots(program);
-  registerContent(program);
-  registerLeases(program);
-  registerNamespaces(program);
-  registerEvents(program);
-  registerPlugins(program);
-  registerInfo(program);
-  registerCompletion(program);
+  for (const [, register] of wantedGroups(args)) register(program);
   spreadGlobalOptions(program);
   return program;
 }

@@ -1,7 +1,6 @@
 // gantry content: ls, info, get, ingest, active, label, rm.
 
-import { createReadStream } from 'node:fs';
-import { stat } from 'node:fs/promises';
+import { open } from 'node:fs/promises';
 import type { Command } from 'commander';
 import type { Info } from '../../proto/generated/containerd.services.content.v1';
 import { checkDigest } from '../../proto/ids';
@@ -69,14 +68,11 @@ async function get(session: Session, _: object, digest: string): Promise<void> {
 
 async function ingest(session: Session, flags: IngestFlags, ref: string, file: string | undefined): Promise<void> {
   if (file === undefined && process.stdin.isTTY) throw usageError('standard input is a terminal; give a file');
-  const sizeBytes =
-    flags.expectedSize !== undefined
-      ? parseInteger('--expected-size', flags.expectedSize)
-      : file === undefined
-        ? 0
-        : (await stat(file)).size;
+  const handle = file === undefined ? undefined : await open(file);
+  const knownSize = handle === undefined ? 0 : (await handle.stat()).size;
+  const sizeBytes = flags.expectedSize === undefined ? knownSize : parseInteger('--expected-size', flags.expectedSize);
   const digest = flags.expectedDigest === undefined ? {} : { digest: checkDigest(flags.expectedDigest) };
-  const source = file === undefined ? process.stdin : createReadStream(file);
+  const source = handle === undefined ? process.stdin : handle.createReadStream();
   const blob = { ref, sizeBytes, labels: parseLabels(flags.label ?? []), ...digest };
   line(await writeBlob(session, blob, source, undefined));
 }

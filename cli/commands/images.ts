@@ -1,6 +1,6 @@
 // gantry images: import, ls, rm, tag, label, check, unpack.
 
-import { createReadStream } from 'node:fs';
+import { open } from 'node:fs/promises';
 import type { Readable } from 'node:stream';
 import type { Command } from 'commander';
 import { isAlreadyExists, isNotFound, messageOf } from '../../proto/errors';
@@ -70,8 +70,10 @@ export function registerImages(program: Command): void {
 }
 
 async function importFile(session: Session, flags: ImportFlags, file: string): Promise<void> {
-  const source: Readable = file === '-' ? process.stdin : createReadStream(file, { highWaterMark: 1024 * 1024 });
   if (file === '-' && process.stdin.isTTY) throw usageError('standard input is a terminal; give a file or pipe one in');
+  // Opened before anything else, so that a wrong name is found before the daemon is asked for anything.
+  const source: Readable =
+    file === '-' ? process.stdin : (await open(file)).createReadStream({ highWaterMark: 2 ** 20 });
   const progress = new Progress();
   const snapshotter = flags.unpack ? (flags.snapshotter ?? (await namespaceDefaults(session)).snapshotter) : undefined;
   try {

@@ -65,8 +65,8 @@ export async function writeBlob(
   }
   const { writer, offset } = opened;
   try {
-    await sendAll(writer, source, offset);
-    return await commit(writer, blob);
+    const length = await sendAll(writer, source, offset);
+    return await commit(writer, blob, length);
   } catch (error) {
     writer.cancel();
     throw error;
@@ -101,8 +101,8 @@ async function open(
   }
 }
 
-/** Sends everything after what is stored already, in pieces of limited size, with one reply awaited per message. */
-async function sendAll(writer: Writer, source: BlobSource, stored: number): Promise<void> {
+/** Sends all but what is stored already, in pieces of limited size, each awaiting its reply; returns the length. */
+async function sendAll(writer: Writer, source: BlobSource, stored: number): Promise<number> {
   let position = 0;
   for await (const data of chunks(source)) {
     const skip = Math.min(Math.max(stored - position, 0), data.length);
@@ -112,14 +112,15 @@ async function sendAll(writer: Writer, source: BlobSource, stored: number): Prom
     await writer.send({ action: WriteAction.WRITE, offset: BigInt(position - rest.length), data: rest });
     if ((await writer.receive()) === undefined) throw invalidArgument('the daemon ended the upload early');
   }
+  return position;
 }
 
-async function commit(writer: Writer, blob: BlobToWrite): Promise<string> {
-  const total = BigInt(blob.sizeBytes);
+async function commit(writer: Writer, blob: BlobToWrite, length: number): Promise<string> {
   const last: Input<WriteContentRequest> = {
     action: WriteAction.COMMIT,
-    total,
-    offset: total,
+    total: BigInt(blob.sizeBytes),
+    // An offset of zero would mean: throw away what was written.
+    offset: BigInt(length),
     expected: blob.digest ?? '',
     labels: blob.labels,
   };

@@ -56,7 +56,7 @@ export function importArchive(session: Session, source: Readable, options: Impor
       ? await imagesOfLayout(session, archive, options, lease)
       : await imagesOfDocker(session, archive, lease);
     const images = rename(named, options.name);
-    for (const { target } of images) await linkBlobs(session, target, lease, 0);
+    for (const { target } of images) await linkImage(session, target, lease);
     for (const image of images) await putImage(session, image, options.labels, lease);
     if (options.snapshotter !== undefined) {
       for (const image of images) await unpackImage(session, image, options.snapshotter, { options, lease });
@@ -186,6 +186,15 @@ function rename(images: readonly ImportedImage[], name: string | undefined): Imp
   }
   if (images.some((image) => image.name === '')) throw usageError('the archive does not name its image; give --name');
   return [...images];
+}
+
+async function linkImage(session: Session, target: OciDescriptor, lease: string): Promise<void> {
+  try {
+    await linkBlobs(session, target, lease, 0);
+  } catch (error) {
+    if (!isNotFound(error)) throw error;
+    throw invalidArgument(`the archive names ${target.digest} but does not hold it`, { cause: error });
+  }
 }
 
 /** Labels that tell garbage collection what a manifest or an index refers to (the Go client's label names). */

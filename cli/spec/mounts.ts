@@ -95,7 +95,7 @@ export function parseTmpfs(text: string): Mount {
 
 /** Adds mounts; one at the same place replaces a default one. */
 export function addMounts(base: readonly Mount[], more: readonly Mount[]): Mount[] {
-  const replaced = new Set(more.map((item) => posix.normalize(item.destination)));
+  const replaced = new Set(more.map((item) => posix.resolve(item.destination)));
   return [...base.filter((item) => !replaced.has(item.destination)), ...more];
 }
 

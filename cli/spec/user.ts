@@ -80,7 +80,7 @@ function parseGroup(text: string): GroupEntry[] {
   return rows(text).map(([name = '', , gid = '', members = '']) => ({
     name,
     gid: number(gid),
-    members: members.split(',').map((member) => member.trim()),
+    members: members.split(',').filter((member) => member !== ''),
   }));
 }
 
