@@ -1,0 +1,11 @@
+// What the shim, the daemon and the snapshotters use of the runtime. Everything else in this folder is internal.
+
+export type { CreateOptions, ExecOptions, ProcessIo, StartedProcess } from './container';
+export { Container } from './container';
+export type { PeerCredentials } from './descriptors';
+export { makeFifo, openFifo, openPipe, peerCredentials, setBlocking, setWindowSize } from './descriptors';
+export type { Mount } from './mount';
+export { mountAll, unmountRecursive } from './mount';
+export type { ExitStatus } from './reaper';
+export { Reaper } from './reaper';
+export type { LinuxResources, Process, Spec } from './spec';
