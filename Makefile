@@ -11,7 +11,7 @@ CFLAGS := -std=gnu11 -O2 -Wall -Wextra -Werror
 
 .PHONY: build check test clean
 
-build: dist/.typescript dist/bin/gantry
+build: dist/.typescript dist/bin/gantryd dist/bin/gantry
 
 node_modules/.installed: package-lock.json
 	npm ci --ignore-scripts --loglevel=error
@@ -35,6 +35,12 @@ dist/bin/gantry: cli/launcher.sh dist/cli.js
 	@mkdir -p dist/bin
 	install -m 755 cli/launcher.sh $@
 	$@ images ls --address /nonexistent 2>/dev/null || true
+
+dist/bin/gantryd: daemon/launcher.sh package.json $(PROTOS)
+	@mkdir -p dist/bin dist/proto
+	cp -r proto/api dist/proto/
+	cp package.json dist/package.json
+	install -m 755 daemon/launcher.sh $@
 
 check: proto/generated/.done
 	$(NODE) node_modules/typescript/bin/tsc -p tsconfig.json --noEmit

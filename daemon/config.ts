@@ -2,7 +2,7 @@
 
 import { readFileSync } from 'node:fs';
 import { isAbsolute } from 'node:path';
-import { parse, TomlError } from 'smol-toml';
+import { parse, stringify, TomlError } from 'smol-toml';
 import { invalidArgument, isErrno, messageOf } from '../proto/errors';
 import type { SharingPolicy } from './content/store';
 import type { SchedulerOptions } from './gc/scheduler';
@@ -194,4 +194,25 @@ function strings(value: unknown, source: string, name: string): string[] {
     throw wrongType(source, name, 'a list of strings');
   }
   return value as string[];
+}
+
+/** The configuration as TOML that gives the same configuration when it is read. */
+export function printConfig(config: Config): string {
+  const { root, state, address, log, runtimes, content, gc, overlayfs } = config;
+  return stringify({
+    root,
+    state,
+    address,
+    log: { ...log },
+    runtimes: { ...runtimes },
+    content: { sharing_policy: content.sharingPolicy },
+    gc: {
+      pause_threshold: gc.pauseThreshold,
+      deletion_threshold: gc.deletionThreshold,
+      mutation_threshold: gc.mutationThreshold,
+      schedule_delay_ms: gc.scheduleDelayMs,
+      startup_delay_ms: gc.startupDelayMs,
+    },
+    snapshotter: { overlayfs: { mount_options: [...overlayfs.mountOptions] } },
+  });
 }

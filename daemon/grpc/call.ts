@@ -1,9 +1,9 @@
 // Puts handlers on the wire: metadata to context, deadline and cancel to an AbortSignal, errors to one status, durable
-// acknowledgement before every answer, back-pressure in streams, one log line a call.
+// acknowledgement before the answer to a call that wrote, back-pressure in streams, one log line a call.
 
 import * as grpc from '@grpc/grpc-js';
 import type { Input, Method } from '../../proto/codec';
-import { canceled, failedPrecondition } from '../../proto/errors';
+import { canceled, deadlineExceeded, errorKind, failedPrecondition, internal, messageOf } from '../../proto/errors';
 import { checkIdentifier, LEASE_HEADER, NAMESPACE_HEADER } from '../../proto/ids';
 import { toStatus } from '../../proto/status';
 import type { CallContext, Service } from './handler';
@@ -11,118 +11,108 @@ import type { CallContext, Service } from './handler';
 export interface CallHooks {
   /** Resolves when all that was written is on disk. */
   readonly durable: () => Promise<void>;
-  readonly onEnd: (call: {
-    method: string;
-    namespace: string | undefined;
-    code: number;
-    message: string;
-    durationMs: number;
-  }) => void;
+  /** Counts writes; a call during which it did not change need not wait for the disk. */
+  readonly writeCount: () => bigint;
+  readonly onEnd: (call: EndedCall) => void;
 }
 
-type AnyCall = grpc.ServerUnaryCall<unknown, unknown> | grpc.ServerDuplexStream<unknown, unknown>;
-type Stream = grpc.ServerWritableStream<unknown, unknown> & Partial<grpc.ServerReadableStream<unknown, unknown>>;
+export interface EndedCall {
+  readonly method: string;
+  readonly namespace: string | undefined;
+  readonly code: number;
+  readonly message: string;
+  readonly durationMs: number;
+  /** What was thrown, when it was no expected failure. */
+  readonly cause: unknown;
+}
+
+/** Characters of a message on the wire; HTTP/2 trailers of many kilobytes are refused by clients. */
+export const MESSAGE_LENGTH_MAX = 4096;
+
+type UnaryCall = grpc.ServerUnaryCall<unknown, unknown>;
+type StreamCall = grpc.ServerDuplexStream<unknown, unknown>;
+type Answer = (request: unknown, context: CallContext) => unknown;
+
+/** A request that could not be decoded: refused in the handler, where it is answered and logged like any other. */
+class Undecodable {
+  readonly error: unknown;
+
+  constructor(error: unknown) {
+    this.error = error;
+  }
+}
 
 export function addService(server: grpc.Server, service: Service, hooks: CallHooks): void {
+  const definition: Record<string, unknown> = {};
   const implementation: grpc.UntypedServiceImplementation = {};
   for (const [name, method] of Object.entries(service.definition)) {
     const handler = service.handlers[name];
     if (handler === undefined) throw new Error(`${method.path} has no handler`);
-    implementation[name] = adapt(method, handler.bind(service.handlers) as never, hooks);
+    definition[name] = { ...method, requestDeserialize: (bytes: Buffer) => decode(method, bytes) };
+    implementation[name] = adapt(method, handler.bind(service.handlers) as Answer, hooks);
   }
-  server.addService(service.definition as unknown as grpc.ServiceDefinition, implementation);
+  server.addService(definition as unknown as grpc.ServiceDefinition, implementation);
 }
 
-function adapt(
-  method: Method<unknown, unknown>,
-  handler: (request: unknown, context: CallContext) => unknown,
-  hooks: CallHooks,
-): grpc.UntypedHandleCall {
+function decode(method: Method<unknown, unknown>, bytes: Buffer): unknown {
+  try {
+    return method.requestDeserialize(bytes);
+  } catch (error) {
+    return new Undecodable(error);
+  }
+}
+
+function adapt(method: Method<unknown, unknown>, handler: Answer, hooks: CallHooks): grpc.UntypedHandleCall {
   if (!method.responseStream) {
-    return async (call: grpc.ServerUnaryCall<unknown, unknown>, callback: grpc.sendUnaryData<unknown>) => {
-      const scope = open(call, method.path, hooks);
+    return async (call: UnaryCall, callback: grpc.sendUnaryData<unknown>) => {
+      const scope = new Scope(call, method.path, hooks);
       try {
-        const request = method.requestStream ? requestsOf(call as unknown as Stream) : call.request;
-        const response = await handler(request, scope.context);
-        await hooks.durable();
-        scope.end(undefined);
+        const response = await handler(requestOf(method, call), scope);
+        await scope.durable();
+        scope.end();
         callback(null, response);
       } catch (error) {
-        callback(scope.end(error));
+        callback(await scope.fail(error));
       }
     };
   }
-  const serve = async (call: Stream) => {
-    const scope = open(call as unknown as AnyCall, method.path, hooks);
+  return async (call: StreamCall) => {
+    const scope = new Scope(call, method.path, hooks);
     try {
-      const request = method.requestStream ? requestsOf(call) : call.request;
-      const responses = handler(request, scope.context) as AsyncIterable<Input<unknown>>;
-      await writeAll(call, responses, scope.context.signal, hooks);
-      scope.end(undefined);
+      const responses = handler(requestOf(method, call), scope) as AsyncIterable<Input<unknown>>;
+      await writeAll(call, responses, scope);
+      await scope.durable();
+      scope.end();
       call.end();
     } catch (error) {
-      call.emit('error', scope.end(error));
+      call.emit('error', await scope.fail(error));
     }
   };
-  return serve as unknown as grpc.UntypedHandleCall;
 }
 
-/** Starts the accounting of one call. `end` turns what happened into the status for the wire. */
-function open(call: AnyCall, path: string, hooks: CallHooks) {
-  const controller = new AbortController();
-  const startedAt = performance.now();
-  const namespace = firstValue(call.metadata, NAMESPACE_HEADER);
-  const abort = () => controller.abort(canceled('context canceled'));
-  call.once('cancelled', abort);
-  const context: CallContext = {
-    method: path,
-    namespace,
-    lease: firstValue(call.metadata, LEASE_HEADER),
-    signal: controller.signal,
-    requireNamespace: () => {
-      if (namespace === undefined || namespace === '') throw failedPrecondition('namespace is required');
-      return checkIdentifier(namespace);
-    },
-  };
-  const end = (error: unknown): grpc.ServiceError => {
-    call.removeListener('cancelled', abort);
-    const status = error === undefined ? { code: 0, message: '' } : toStatus(error);
-    hooks.onEnd({ method: path, namespace, ...status, durationMs: performance.now() - startedAt });
-    controller.abort(canceled('call ended'));
-    return Object.assign(new Error(status.message), {
-      code: status.code,
-      details: status.message,
-      metadata: new grpc.Metadata(),
-    });
-  };
-  return { context, end };
+function requestOf(method: Method<unknown, unknown>, call: UnaryCall | StreamCall): unknown {
+  return method.requestStream ? requestsOf(call as StreamCall) : checked((call as UnaryCall).request);
 }
 
-/** node:http2 joins repeated headers with ", "; clients that send several mean the first. */
-function firstValue(metadata: grpc.Metadata, key: string): string | undefined {
-  const value = metadata.get(key)[0];
-  return value === undefined ? undefined : String(value).split(',')[0]?.trim();
+/** Leaving the loop early must not destroy the stream: the answer has still to go out on it. */
+async function* requestsOf(call: StreamCall): AsyncIterable<unknown> {
+  for await (const request of call.iterator({ destroyOnReturn: false })) yield checked(request);
 }
 
-async function* requestsOf(call: Stream): AsyncIterable<unknown> {
-  for await (const request of call as AsyncIterable<unknown>) yield request;
+function checked(request: unknown): unknown {
+  if (request instanceof Undecodable) throw internal(`cannot decode the request: ${messageOf(request.error)}`);
+  return request;
 }
 
-async function writeAll(
-  call: Stream,
-  responses: AsyncIterable<Input<unknown>>,
-  signal: AbortSignal,
-  hooks: CallHooks,
-): Promise<void> {
+async function writeAll(call: StreamCall, responses: AsyncIterable<Input<unknown>>, scope: Scope): Promise<void> {
   for await (const response of responses) {
-    if (signal.aborted) throw signal.reason;
-    await hooks.durable();
-    if (!call.write(response)) await drained(call, signal);
+    if (scope.signal.aborted) throw scope.signal.reason;
+    await scope.durable();
+    if (!call.write(response)) await drained(call, scope.signal);
   }
-  await hooks.durable();
 }
 
-function drained(call: Stream, signal: AbortSignal): Promise<void> {
+function drained(call: StreamCall, signal: AbortSignal): Promise<void> {
   return new Promise((resolve, reject) => {
     const settle = () => {
       call.removeListener('drain', settle);
@@ -132,5 +122,82 @@ function drained(call: Stream, signal: AbortSignal): Promise<void> {
     };
     call.once('drain', settle);
     signal.addEventListener('abort', settle, { once: true });
+    if (signal.aborted) settle();
   });
+}
+
+/** What is known about one call, and its accounting. */
+class Scope implements CallContext {
+  readonly method: string;
+  readonly namespace: string | undefined;
+  readonly lease: string | undefined;
+  readonly #call: UnaryCall | StreamCall;
+  readonly #hooks: CallHooks;
+  readonly #controller = new AbortController();
+  readonly #startedAt = performance.now();
+  #writeCount: bigint;
+
+  constructor(call: UnaryCall | StreamCall, method: string, hooks: CallHooks) {
+    this.method = method;
+    this.namespace = firstValue(call.metadata, NAMESPACE_HEADER);
+    this.lease = firstValue(call.metadata, LEASE_HEADER);
+    this.#call = call;
+    this.#hooks = hooks;
+    this.#writeCount = hooks.writeCount();
+    call.once('cancelled', () => this.#controller.abort(this.#whyCanceled()));
+    if (call.cancelled) this.#controller.abort(this.#whyCanceled());
+  }
+
+  get signal(): AbortSignal {
+    return this.#controller.signal;
+  }
+
+  requireNamespace(): string {
+    if (this.namespace === undefined || this.namespace === '') throw failedPrecondition('namespace is required');
+    return checkIdentifier(this.namespace);
+  }
+
+  /** Waits for the disk if anything was written since the call began or last waited. */
+  async durable(): Promise<void> {
+    const count = this.#hooks.writeCount();
+    if (count === this.#writeCount) return;
+    await this.#hooks.durable();
+    this.#writeCount = count;
+  }
+
+  end(): void {
+    this.#finish({ code: 0, message: '' }, undefined);
+  }
+
+  /** The status for the wire. "already exists" says that something is safe, so it waits for the disk too. */
+  async fail(error: unknown): Promise<grpc.ServiceError> {
+    let cause = error;
+    if (errorKind(error) === 'already exists') {
+      await this.#hooks.durable().catch((failure: unknown) => {
+        cause = failure;
+      });
+    }
+    const status = toStatus(cause);
+    const message = status.message.slice(0, MESSAGE_LENGTH_MAX);
+    this.#finish({ code: status.code, message }, errorKind(cause) === undefined ? cause : undefined);
+    return Object.assign(new Error(message), { code: status.code, details: message, metadata: new grpc.Metadata() });
+  }
+
+  #finish(status: { code: number; message: string }, cause: unknown): void {
+    const { method, namespace } = this;
+    this.#hooks.onEnd({ method, namespace, ...status, durationMs: performance.now() - this.#startedAt, cause });
+    // Whatever the handler left running for this call has nobody to answer any more.
+    this.#controller.abort(canceled('context canceled'));
+  }
+
+  #whyCanceled(): Error {
+    const deadline = Number(this.#call.getDeadline());
+    return Date.now() >= deadline ? deadlineExceeded('context deadline exceeded') : canceled('context canceled');
+  }
+}
+
+/** node:http2 joins repeated headers with ", "; clients that send several mean the first. */
+function firstValue(metadata: grpc.Metadata, key: string): string | undefined {
+  const value = metadata.get(key)[0];
+  return value === undefined ? undefined : String(value).split(',')[0]?.trim();
 }

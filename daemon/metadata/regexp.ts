@@ -33,10 +33,10 @@ export function compileRegExp(source: string): RegExp {
 
 function translate(source: string, isDotAll: boolean): string {
   let result = '';
-  let isInClass = false;
+  let isInClass: boolean = false;
   for (let at = 0; at < source.length; ) {
     const rest = source.slice(at);
-    const [piece, length] = isInClass ? classPiece(rest) : outerPiece(rest, isDotAll);
+    const [piece, length]: [string, number] = isInClass ? classPiece(rest) : outerPiece(rest, isDotAll);
     isInClass = isInClass ? piece !== ']' : rest.startsWith('[');
     result += piece;
     at += length;

@@ -14,11 +14,9 @@ import { ensureNamespace } from '../metadata/namespaces';
 export interface ContainersDeps {
   readonly db: Database;
   readonly bus: EventBus;
-  /** Something was deleted that others may have been kept by. */
-  readonly onDeleted: () => void;
 }
 
-export function containersService({ db, bus, onDeleted }: ContainersDeps): Service {
+export function containersService({ db, bus }: ContainersDeps): Service {
   const matching = (namespace: string, filters: readonly string[]) => {
     const filter = parseFilters(filters);
     return store.listContainers(db, namespace).filter((container) => filter.matches(fieldsOf(container)));
@@ -58,7 +56,6 @@ export function containersService({ db, bus, onDeleted }: ContainersDeps): Servi
         store.deleteContainer(db, namespace, id);
         bus.publish(namespace, '/containers/delete', ContainerDelete, { id });
       });
-      onDeleted();
       return {};
     },
   });

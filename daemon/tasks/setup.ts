@@ -45,10 +45,15 @@ export function createTaskManager(setup: TaskSetup): TaskManager {
     command: [process.execPath, ...SHIM_NODE_FLAGS, join(dist, 'shim.js')],
     socketDirectory: join(state, 's'),
   });
-  const binDirectory = join(dist, 'bin');
-  const resolver = new RuntimeResolver({ ownShim: join(binDirectory, 'gantry-shim'), binDirectory, runtimes });
+  const resolver = createResolver(runtimes);
   const launchers = { own, foreign };
-  return new TaskManager({ db, events, logger, directories: { root, state }, resolver, launchers, deleter: foreign });
+  return new TaskManager({ db, events, logger, directories: { root, state }, resolver, launchers, programs: foreign });
+}
+
+/** Finds shim programs, with the configuration's map of runtime names. */
+export function createResolver(runtimes: Readonly<Record<string, string>>): RuntimeResolver {
+  const binDirectory = join(distDirectory(), 'bin');
+  return new RuntimeResolver({ ownShim: join(binDirectory, 'gantry-shim'), binDirectory, runtimes });
 }
 
 /** The server for shims; it listens at `ttrpcAddressOf(address)`. */

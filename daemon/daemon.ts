@@ -1,0 +1,149 @@
+// The composition root: builds the parts of the daemon in order and closes them in reverse.
+
+import { join } from 'node:path';
+import { errorKind, messageOf } from '../proto/errors';
+import type { Config } from './config';
+import { ContentStore } from './content/store';
+import { freeAddress, lockRoot, prepareDirectory, privateDirectory } from './directories';
+import { EventBus } from './events/bus';
+import { Collector } from './gc/collector';
+import type { CallHooks } from './grpc/call';
+import { ApiServer } from './grpc/server';
+import type { Logger } from './log';
+import { Database } from './metadata/database';
+import { pluginList } from './plugins';
+import { buildServices, serviceName } from './services/index';
+import { StartError } from './start-error';
+import { runtimeInfo } from './tasks/runtime-info';
+import { createResolver, createShimEventServer, createTaskManager, ttrpcAddressOf } from './tasks/setup';
+import { readVersion } from './version';
+
+/** How long calls under way may take when the daemon stops. */
+const STOP_GRACE_MS = 1000;
+const CONTENT_DIRECTORY = 'io.containerd.content.v1.content';
+
+export interface Daemon {
+  readonly address: string;
+  /** Stops serving. Containers and their shims keep running. */
+  close(): Promise<void>;
+}
+
+/**
+ * Starts everything; resolves when the daemon serves.
+ * @throws StartError
+ */
+export async function startDaemon(config: Config, log: Logger, onFatal: (error: unknown) => void): Promise<Daemon> {
+  await using parts = new AsyncDisposableStack();
+  prepareDirectory('root', config.root);
+  prepareDirectory('state', config.state);
+  const lock = lockRoot(config.root);
+  parts.defer(() => lock.release());
+  const ttrpcAddress = ttrpcAddressOf(config.address);
+  await freeAddress(config.address);
+  await freeAddress(ttrpcAddress);
+
+  const db = openDatabase(config.root, onFatal);
+  parts.defer(() => db.close());
+  const events = new EventBus(db);
+  const content = await ContentStore.open({
+    root: join(config.root, CONTENT_DIRECTORY),
+    db,
+    events,
+    sharing: config.content.sharingPolicy,
+  });
+  const collector = new Collector({
+    db,
+    events,
+    options: config.gc,
+    onError: (error) => log.error('garbage collection failed', { error: messageOf(error) }),
+    onCollected: ({ removed, pauseMs }) => {
+      if (removed.length > 0) log.info('garbage collected', { removed: removed.length, pause_ms: round(pauseMs) });
+    },
+  });
+  collector.addSweeper({ type: 'content', sweep: () => content.sweep() });
+  collector.addPins(() => content.openIngests());
+  parts.defer(() => collector.stop());
+  const { root, state, address, runtimes } = config;
+  const debug = config.log.level === 'debug';
+  const tasks = createTaskManager({ root, state, address, debug, runtimes, db, events, logger: log });
+  parts.defer(() => tasks.close());
+
+  const resolver = createResolver(runtimes);
+  const services = buildServices({
+    db,
+    events,
+    content,
+    collector,
+    tasks,
+    version: readVersion(),
+    introspection: {
+      root,
+      plugins: () =>
+        pluginList({
+          contentRoot: content.root,
+          databasePath: db.path,
+          sharing: content.sharing,
+          gc: config.gc,
+          snapshotters: [],
+          services: services.map(serviceName),
+        }),
+      runtimeInfo: (request, signal) => runtimeInfo(resolver, request, signal),
+    },
+  });
+  const onError = (error: unknown) => log.warn('connection refused', { error: messageOf(error) });
+  const server = new ApiServer(services, callHooks(db, log), { onError });
+  const shimEvents = createShimEventServer(tasks, log);
+  await listen(ttrpcAddress, () => shimEvents.listen(ttrpcAddress));
+  parts.defer(() => shimEvents.close());
+  // Adopted before the first client is let in, so that none sees a task missing.
+  const adopted = tasks.adopt();
+  void adopted.done.then(() => log.debug('tasks adopted'));
+  await listen(address, () => server.listen(address));
+  parts.defer(() => server.close(STOP_GRACE_MS));
+  parts.defer(() => events.close());
+  collector.start();
+
+  const running = parts.move();
+  return { address, close: () => running.disposeAsync() };
+}
+
+/** @throws StartError "database" */
+function openDatabase(root: string, onSyncFailure: (error: unknown) => void): Database {
+  try {
+    return Database.open(join(privateDirectory(root, 'metadata'), 'gantry.db'), { onSyncFailure });
+  } catch (error) {
+    const failure = errorKind(error) === 'resource exhausted' ? 'directory' : 'database';
+    throw new StartError(failure, `cannot open the metadata database: ${messageOf(error)}`, { cause: error });
+  }
+}
+
+/** @throws StartError "address" */
+async function listen(address: string, start: () => Promise<void>): Promise<void> {
+  try {
+    await start();
+  } catch (error) {
+    throw new StartError('address', `cannot listen at "${address}": ${messageOf(error)}`, { cause: error });
+  }
+}
+
+function callHooks(db: Database, log: Logger): CallHooks {
+  return {
+    durable: () => db.durable(),
+    writeCount: () => db.changes,
+    onEnd: ({ method, namespace, code, message, durationMs, cause }) => {
+      const fields = {
+        method,
+        ...(namespace === undefined ? {} : { namespace }),
+        code,
+        duration_ms: round(durationMs),
+        ...(message === '' ? {} : { error: message }),
+      };
+      log.info('call', fields);
+      if (cause !== undefined) log.error('call failed unexpectedly', { method, stack: (cause as Error).stack });
+    },
+  };
+}
+
+function round(ms: number): number {
+  return Math.round(ms * 100) / 100;
+}

@@ -1,0 +1,15 @@
+#!/bin/sh
+# Starts gantryd on the Node that was installed with it, wherever this file is linked from. The V8 flags keep the idle
+# daemon small and let no filter expression of a client run for ever.
+here=$(dirname "$(readlink -f "$0")")
+case $(uname -m) in aarch64) arch=arm64 ;; *) arch=x64 ;; esac
+for root in "$here/../.." "$here/.."; do
+  node=$root/node_modules/node-linux-$arch/bin/node
+  if [ -x "$node" ]; then
+    exec "$node" --max-semi-space-size=4 --no-warnings \
+      --enable-experimental-regexp-engine-on-excessive-backtracks --regexp-backtracks-before-fallback=20000 \
+      "$here/../daemon/main.js" "$@"
+  fi
+done
+echo "gantryd: the bundled Node is missing; run make build" >&2
+exit 125

@@ -1,0 +1,114 @@
+// What this daemon consists of, in the words of containerd's plugin list: clients pick snapshotters, look up their
+// directories and capabilities, and find out what is missing. Only parts that are really there are listed.
+
+import type { Input } from '../proto/codec';
+import type { Plugin } from '../proto/generated/containerd.services.introspection.v1';
+import type { Platform } from '../proto/generated/containerd.types';
+import type { SchedulerOptions } from './gc/scheduler';
+
+export type PluginRecord = Input<Plugin>;
+
+export interface SnapshotterPlugin {
+  readonly id: string;
+  readonly root: string;
+  readonly capabilities: readonly string[];
+}
+
+export interface PluginSources {
+  readonly contentRoot: string;
+  readonly databasePath: string;
+  readonly sharing: string;
+  readonly gc: SchedulerOptions;
+  readonly snapshotters: readonly SnapshotterPlugin[];
+  /** Full names of the gRPC services. */
+  readonly services: readonly string[];
+}
+
+const CONTENT = 'io.containerd.content.v1';
+const SNAPSHOTTER = 'io.containerd.snapshotter.v1';
+const METADATA = 'io.containerd.metadata.v1';
+const EVENT = 'io.containerd.event.v1';
+const RUNTIME = 'io.containerd.runtime.v2';
+const GRPC = 'io.containerd.grpc.v1';
+
+/** Schemes of stdio URIs that the shim understands. */
+const LOG_URI_SCHEMES = 'fifo,binary,file';
+
+/** containerd's plugin id for each gRPC service, by the service's full name. */
+const GRPC_IDS: Readonly<Record<string, string>> = {
+  'containerd.services.containers.v1.Containers': 'containers',
+  'containerd.services.content.v1.Content': 'content',
+  'containerd.services.diff.v1.Diff': 'diff',
+  'containerd.services.events.v1.Events': 'events',
+  'grpc.health.v1.Health': 'healthcheck',
+  'containerd.services.images.v1.Images': 'images',
+  'containerd.services.introspection.v1.Introspection': 'introspection',
+  'containerd.services.leases.v1.Leases': 'leases',
+  'containerd.services.namespaces.v1.Namespaces': 'namespaces',
+  'containerd.services.snapshots.v1.Snapshots': 'snapshots',
+  'containerd.services.tasks.v1.Tasks': 'tasks',
+  'containerd.services.version.v1.Version': 'version',
+};
+
+/** The machine's platform in Go's words, which image platforms use too. */
+export function hostPlatform(): Platform {
+  const architecture = process.arch === 'x64' ? 'amd64' : process.arch;
+  return { os: 'linux', architecture, variant: architecture === 'arm64' ? 'v8' : '', osVersion: '', osFeatures: [] };
+}
+
+export function pluginList(sources: PluginSources): PluginRecord[] {
+  const platforms = [hostPlatform()];
+  return [
+    { type: CONTENT, id: 'content', exports: { root: sources.contentRoot } },
+    ...sources.snapshotters.map(({ id, root, capabilities }) => ({
+      type: SNAPSHOTTER,
+      id,
+      platforms,
+      capabilities,
+      exports: { root },
+    })),
+    {
+      type: METADATA,
+      id: 'bolt',
+      requires: [CONTENT, SNAPSHOTTER, EVENT],
+      exports: { policy: sources.sharing, path: sources.databasePath },
+    },
+    { type: EVENT, id: 'exchange' },
+    { type: 'io.containerd.gc.v1', id: 'scheduler', requires: [METADATA], exports: schedulerExports(sources.gc) },
+    { type: 'io.containerd.lease.v1', id: 'manager', requires: [METADATA] },
+    ...(hasService(sources, 'diff')
+      ? [{ type: 'io.containerd.differ.v1', id: 'walking', requires: [METADATA], platforms }]
+      : []),
+    {
+      type: RUNTIME,
+      id: 'task',
+      requires: [METADATA, EVENT],
+      platforms,
+      exports: { 'log-uri-schemes': LOG_URI_SCHEMES },
+    },
+    ...sources.services.flatMap((name) => {
+      const id = GRPC_IDS[name];
+      return id === undefined ? [] : [{ type: GRPC, id }];
+    }),
+  ];
+}
+
+function hasService(sources: PluginSources, id: string): boolean {
+  return sources.services.some((name) => GRPC_IDS[name] === id);
+}
+
+/** Durations as Go prints them. */
+function schedulerExports(gc: SchedulerOptions): Record<string, string> {
+  return {
+    PauseThreshold: String(gc.pauseThreshold),
+    DeletionThreshold: String(gc.deletionThreshold),
+    MutationThreshold: String(gc.mutationThreshold),
+    ScheduleDelay: goDuration(gc.scheduleDelayMs),
+    StartupDelay: goDuration(gc.startupDelayMs),
+  };
+}
+
+function goDuration(ms: number): string {
+  if (ms === 0) return '0s';
+  return ms % 1000 === 0 ? `${ms / 1000}s` : `${ms}ms`;
+}

@@ -1,0 +1,53 @@
+// The table of gRPC services. Adding one is one line here.
+
+import type { ContentStore } from '../content/store';
+import type { EventBus } from '../events/bus';
+import type { Collector } from '../gc/collector';
+import type { Service } from '../grpc/handler';
+import type { Database } from '../metadata/database';
+import type { TaskManager } from '../tasks/task-manager';
+import { containersService } from './containers';
+import { contentService } from './content';
+import { eventsService } from './events';
+import { healthService } from './health';
+import { imagesService } from './images';
+import { type IntrospectionDeps, introspectionService } from './introspection';
+import { leasesService } from './leases';
+import { namespacesService } from './namespaces';
+import { reflectionServices } from './reflection';
+import { tasksService } from './tasks';
+import { versionService } from './version';
+
+/** The parts of the daemon that services are made of. */
+export interface ServiceParts {
+  readonly db: Database;
+  readonly events: EventBus;
+  readonly content: ContentStore;
+  readonly collector: Collector;
+  readonly tasks: TaskManager;
+  readonly introspection: IntrospectionDeps;
+  readonly version: { readonly version: string; readonly revision: string };
+}
+
+export function buildServices(parts: ServiceParts): Service[] {
+  const { db, events, content, collector, tasks, introspection, version } = parts;
+  const services: Service[] = [
+    versionService(version.version, version.revision),
+    introspectionService(introspection),
+    namespacesService({ db, bus: events }),
+    containersService({ db, bus: events }),
+    contentService({ content }),
+    imagesService({ db, events, collector }),
+    leasesService({ db, collector }),
+    tasksService({ tasks }),
+    eventsService(events),
+  ];
+  const names = () => services.map(serviceName);
+  services.push(healthService(names), ...reflectionServices(names));
+  return services;
+}
+
+/** The full name of a service, such as containerd.services.version.v1.Version. */
+export function serviceName(service: Service): string {
+  return Object.values(service.definition)[0]?.path.split('/')[1] ?? '';
+}
