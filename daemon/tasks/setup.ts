@@ -47,7 +47,7 @@ export function createTaskManager(setup: TaskSetup): TaskManager {
   });
   const resolver = createResolver(runtimes);
   const launchers = { own, foreign };
-  return new TaskManager({ db, events, logger, directories: { root, state }, resolver, launchers, programs: foreign });
+  return new TaskManager({ db, events, logger, directories: { root, state }, resolver, launchers, deleter: foreign });
 }
 
 /** Finds shim programs, with the configuration's map of runtime names. */

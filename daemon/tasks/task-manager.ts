@@ -15,6 +15,7 @@ import type { BundleDirectories } from './bundle';
 import { ForwardedEvents } from './forwarded-events';
 import type { ShimDeleter, ShimLauncher } from './launcher';
 import { initOf, ProcessTracker, type WaitResult } from './process-tracker';
+import { runtimeInfo } from './runtime-info';
 import type { RuntimeResolver } from './runtimes';
 import type { ShimClient } from './shim-client';
 import { containerNotFound, type Task, taskNotFound } from './task';
@@ -50,6 +51,7 @@ export class TaskManager {
   private readonly forwarded: ForwardedEvents;
   private readonly adoption: TaskAdoption;
   private readonly logger: Logger;
+  private readonly resolver: RuntimeResolver;
   private isClosing = false;
 
   constructor(parts: TaskManagerParts) {
@@ -60,6 +62,7 @@ export class TaskManager {
     const cleaner = new TaskCleaner({ store, tracker, registry, deleter, logger });
     const onShimGone = (task: Task) => this.shimGone(task);
     const shared = { store, tracker, registry, resolver, cleaner, directories, logger, onShimGone };
+    this.resolver = resolver;
     this.store = store;
     this.tracker = tracker;
     this.cleaner = cleaner;
@@ -215,6 +218,11 @@ export class TaskManager {
     });
     const metrics = await Promise.all(tasks.map((task) => this.metric(task, limit)));
     return metrics.filter((metric) => metric !== undefined);
+  }
+
+  /** What a shim program says of its runtime, for a containerd.types.RuntimeRequest. */
+  runtimeInfo(request: Any, signal: AbortSignal): Promise<Any> {
+    return runtimeInfo(this.resolver, request, signal);
   }
 
   private async metric(task: Task, signal: AbortSignal): Promise<Metric | undefined> {
