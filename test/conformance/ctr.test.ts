@@ -1,0 +1,60 @@
+// Debian's own ctr, in two releases, drives gantryd and Debian's containerd through the same cases. What each command
+// prints and returns must be equal; differences.ts lists the few that are meant.
+
+import { busyboxImage } from '../images/busybox';
+import { type ContainerdRelease, installedContainerd, unpackedContainerd } from '../setup/clients';
+import { startContainerd, startGantryd, type TestDaemon } from '../setup/daemons';
+import { ALL_CASES } from './cases';
+import { MEANT_DIFFERENCES } from './differences';
+import { Session } from './session';
+
+const SETUP_TIMEOUT_MS = 600_000;
+const CASES_TIMEOUT_MS = 600_000;
+
+describe.each([
+  ['1.6.20', installedContainerd],
+  ['1.7.24', unpackedContainerd],
+])('ctr %s', (_version, clientOf) => {
+  let peer: Map<string, string>;
+  let ours: Map<string, string>;
+  let leftovers: string[];
+
+  beforeAll(async () => {
+    const client = await clientOf();
+    const files = { BUSYBOX: await busyboxImage() };
+    const peerDaemon = await startContainerd(await installedContainerd());
+    const ourDaemon = await startGantryd();
+    try {
+      [peer, ours] = await Promise.all([playAll(peerDaemon, client, files), playAll(ourDaemon, client, files)]);
+      leftovers = ourDaemon.leftovers();
+    } finally {
+      await Promise.all([peerDaemon.destroy(), ourDaemon.destroy()]);
+    }
+  }, SETUP_TIMEOUT_MS + CASES_TIMEOUT_MS);
+
+  test.each(ALL_CASES.map(({ name }) => name))('%s', (name) => {
+    const expected = MEANT_DIFFERENCES.filter((difference) => difference.case === name).reduce(
+      (transcript, { peer: theirs, gantryd }) => transcript.replace(theirs, gantryd),
+      peer.get(name)!,
+    );
+
+    expect(ours.get(name)).toBe(expected);
+  });
+
+  test('gantryd leaves no process, cgroup or mount behind', () => {
+    expect(leftovers).toEqual([]);
+  });
+});
+
+async function playAll(
+  daemon: TestDaemon,
+  client: ContainerdRelease,
+  files: Record<string, string>,
+): Promise<Map<string, string>> {
+  const session = new Session(daemon, client, files);
+  const transcripts = new Map<string, string>();
+  for (const testCase of ALL_CASES) {
+    transcripts.set(testCase.name, await session.play(testCase));
+  }
+  return transcripts;
+}

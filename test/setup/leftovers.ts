@@ -1,0 +1,115 @@
+// Looks on the machine for what containers leave behind (processes, cgroups, mounts), and removes it. Everything is found
+// by a name that only one test daemon uses: its socket, its namespace or its folder.
+
+import { spawnSync } from 'node:child_process';
+import fs from 'node:fs';
+import path from 'node:path';
+import { isErrno } from '../../proto/errors';
+import { waitFor } from './command';
+
+const CGROUP_ROOT = '/sys/fs/cgroup';
+const REMOVE_TIMEOUT_MS = 5_000;
+
+/** Running processes one of whose arguments is exactly `argument`. */
+export function processesWithArgument(argument: string): { pid: number; commandLine: string }[] {
+  const found: { pid: number; commandLine: string }[] = [];
+  for (const entry of fs.readdirSync('/proc')) {
+    const words = /^\d+$/.test(entry) ? readIfThere(`/proc/${entry}/cmdline`)?.split('\0') : undefined;
+    if (words?.includes(argument)) {
+      found.push({ pid: Number(entry), commandLine: words.join(' ').trim() });
+    }
+  }
+  return found;
+}
+
+/** Cgroup folders of all hierarchies below top-level cgroups whose name begins with `namespace`, outermost first. */
+export function cgroupsOf(namespace: string): string[] {
+  const found: string[] = [];
+  for (const top of [CGROUP_ROOT, ...foldersIn(CGROUP_ROOT)]) {
+    for (const folder of foldersIn(top)) {
+      if (path.basename(folder).startsWith(namespace)) {
+        found.push(folder, ...foldersBelow(folder));
+      }
+    }
+  }
+  // Controllers mounted together appear under several names that are links to one folder.
+  return [...new Set(found.map((folder) => fs.realpathSync(folder)))];
+}
+
+/** Kills every process in the cgroups of a namespace, frozen ones too. */
+export function killCgroups(namespace: string): void {
+  for (const cgroup of cgroupsOf(namespace)) {
+    for (const pid of (readIfThere(path.join(cgroup, 'cgroup.procs')) ?? '').split('\n').filter(Boolean)) {
+      spawnSync('kill', ['-KILL', pid]);
+    }
+    const freezer = path.join(cgroup, 'freezer.state');
+    if (fs.existsSync(freezer)) {
+      fs.writeFileSync(freezer, 'THAWED');
+    }
+  }
+}
+
+/** Removes the cgroups of a namespace; their processes must be dead or dying. */
+export async function removeCgroups(namespace: string): Promise<void> {
+  await waitFor(
+    `removal of the cgroups of ${namespace}`,
+    () => {
+      for (const cgroup of cgroupsOf(namespace).reverse()) {
+        try {
+          fs.rmdirSync(cgroup);
+        } catch (error) {
+          if (!isErrno(error, 'EBUSY', 'ENOENT')) {
+            throw error;
+          }
+        }
+      }
+      return cgroupsOf(namespace).length === 0;
+    },
+    REMOVE_TIMEOUT_MS,
+  );
+}
+
+/** Mount points in or at a folder, innermost last. */
+export function mountsBelow(directory: string): string[] {
+  return fs
+    .readFileSync('/proc/self/mountinfo', 'utf8')
+    .split('\n')
+    .map((line) => line.split(' ')[4] ?? '')
+    .filter((point) => point === directory || point.startsWith(`${directory}/`));
+}
+
+export function unmountBelow(directory: string): void {
+  for (const point of mountsBelow(directory).reverse()) {
+    spawnSync('umount', ['-l', point]);
+  }
+}
+
+function foldersIn(directory: string): string[] {
+  try {
+    return fs
+      .readdirSync(directory, { withFileTypes: true })
+      .filter((entry) => entry.isDirectory())
+      .map((entry) => path.join(directory, entry.name));
+  } catch (error) {
+    // Cgroups of other tests come and go at any time.
+    if (isErrno(error, 'ENOENT')) {
+      return [];
+    }
+    throw error;
+  }
+}
+
+function foldersBelow(directory: string): string[] {
+  return foldersIn(directory).flatMap((folder) => [folder, ...foldersBelow(folder)]);
+}
+
+function readIfThere(file: string): string | undefined {
+  try {
+    return fs.readFileSync(file, 'utf8');
+  } catch (error) {
+    if (isErrno(error, 'ENOENT', 'ESRCH')) {
+      return undefined;
+    }
+    throw error;
+  }
+}

@@ -1,0 +1,16 @@
+// `make test` runs this first: brings onto the machine what the tests need, so that test files find it ready and each
+// keeps to its own time limit.
+
+import { busyboxImage } from '../images/busybox';
+import { debianImage } from '../images/debian';
+import { installedContainerd, unpackedContainerd } from './clients';
+
+async function main(): Promise<void> {
+  await installedContainerd();
+  await Promise.all([unpackedContainerd(), busyboxImage(), debianImage()]);
+}
+
+main().catch((error: unknown) => {
+  console.error(error instanceof Error ? error.message : error);
+  process.exitCode = 1;
+});
