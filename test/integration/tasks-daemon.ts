@@ -20,7 +20,13 @@ import * as grpc from '@grpc/grpc-js';
 import { PROCESS_URL, packJson, SPEC_URL } from '../../proto/any';
 import type { Input, Method } from '../../proto/codec';
 import { ContainersService } from '../../proto/generated/containerd.services.containers.v1';
+import {
+  ContentService,
+  type ReadContentResponse,
+  type WriteContentRequest,
+} from '../../proto/generated/containerd.services.content.v1';
 import { EventsService } from '../../proto/generated/containerd.services.events.v1';
+import { ImagesService } from '../../proto/generated/containerd.services.images.v1';
 import { TasksService } from '../../proto/generated/containerd.services.tasks.v1';
 import type { Envelope } from '../../proto/generated/containerd.types';
 import { NAMESPACE_HEADER } from '../../proto/ids';
@@ -49,7 +55,10 @@ export type Client<S> = {
 /** A client whose unary methods answer with promises. */
 export function client<S>(definition: S, address: string, namespace: string): Client<S> & { close(): void } {
   const Constructor = grpc.makeGenericClientConstructor(definition as unknown as grpc.ServiceDefinition, 'service');
-  const raw = new Constructor(`unix:${address}`, grpc.credentials.createInsecure());
+  const raw = new Constructor(`unix:${address}`, grpc.credentials.createInsecure(), {
+    'grpc.initial_reconnect_backoff_ms': 50,
+    'grpc.max_reconnect_backoff_ms': 100,
+  });
   const call =
     (name: string) =>
     (request: unknown, options: { timeoutMs?: number; namespace?: string } = {}) => {
@@ -80,6 +89,7 @@ export class TestDaemon {
   readonly rootfs = join(this.directory, 'rootfs');
   readonly namespace = 'test';
   private readonly runtimes: Readonly<Record<string, string>>;
+  private boots = 0;
   private child: ChildProcess | undefined;
   private clients: { close(): void }[] = [];
 
@@ -122,6 +132,7 @@ export class TestDaemon {
     child.stdout.pipe(log, { end: false });
     child.stderr.pipe(log, { end: false });
     this.child = child;
+    this.boots += 1;
     await this.until(async () => {
       if (child.exitCode !== null) throw new Error(`gantryd exited with ${child.exitCode}: ${this.log}`);
       return await this.containers.list({}, { timeoutMs: 1000 }).then(
@@ -135,8 +146,57 @@ export class TestDaemon {
     return this.make(ContainersService);
   }
 
+  get images() {
+    return this.make(ImagesService);
+  }
+
+  get database(): string {
+    return join(this.root, 'metadata', 'gantry.db');
+  }
+
+  /** A mount of the root filesystem, for Create requests of containers with a mounted one. */
+  get rootfsMount() {
+    return { type: 'bind', source: this.rootfs, options: ['rbind', 'rw'] };
+  }
+
+  /** One Content.Write stream. Resolves when the server has ended it. */
+  async writeContent(requests: readonly Input<WriteContentRequest>[]): Promise<void> {
+    const { raw, metadata } = this.stream(ContentService);
+    const call = raw['write']?.(metadata) as grpc.ClientDuplexStream<Input<WriteContentRequest>, unknown>;
+    try {
+      await new Promise<void>((fulfil, reject) => {
+        call.on('data', () => undefined);
+        call.on('error', reject);
+        call.on('end', fulfil);
+        for (const request of requests) call.write(request);
+        call.end();
+      });
+    } finally {
+      raw.close();
+    }
+  }
+
+  async readContent(digest: string): Promise<Buffer> {
+    const { raw, metadata } = this.stream(ContentService);
+    const call = raw['read']?.({ digest }, metadata) as grpc.ClientReadableStream<ReadContentResponse>;
+    const chunks: Buffer[] = [];
+    try {
+      for await (const { data } of call) chunks.push(data);
+      return Buffer.concat(chunks);
+    } finally {
+      raw.close();
+    }
+  }
+
   get tasks() {
     return this.make(TasksService);
+  }
+
+  private stream(definition: unknown) {
+    const Constructor = grpc.makeGenericClientConstructor(definition as grpc.ServiceDefinition, 'stream');
+    const metadata = new grpc.Metadata();
+    metadata.set(NAMESPACE_HEADER, this.namespace);
+    return { raw: new Constructor(`unix:${this.address}`, grpc.credentials.createInsecure()), metadata };
   }
 
   private readonly made = new Map<unknown, unknown>();
@@ -178,9 +238,13 @@ export class TestDaemon {
   }
 
   /** Creates the record of a container that runs a command. */
-  async container(id: string, args: readonly string[], runtime = 'io.containerd.runc.v2'): Promise<void> {
+  async container(
+    id: string,
+    args: readonly string[],
+    { runtime = 'io.containerd.runc.v2', rootfs = 'own' }: { runtime?: string; rootfs?: 'own' | 'mounted' } = {},
+  ): Promise<void> {
     await this.containers.create({
-      container: { id, runtime: { name: runtime }, spec: packJson(SPEC_URL, this.spec(id, args)) },
+      container: { id, runtime: { name: runtime }, spec: packJson(SPEC_URL, this.spec(id, args, rootfs)) },
     });
   }
 
@@ -224,6 +288,11 @@ export class TestDaemon {
         throw new Error(`condition not met within ${timeoutMs} ms; log:\n${this.log.slice(-4000)}`);
       await sleep(POLL_MS);
     }
+  }
+
+  /** Waits until the daemon has taken over, or cleaned up, the tasks of its last run. */
+  async untilAdopted(): Promise<void> {
+    await this.until(() => (this.log.match(/tasks adopted/g) ?? []).length >= this.boots);
   }
 
   /** Waits until nothing is left of a task, or of all tasks. */
@@ -284,11 +353,11 @@ export class TestDaemon {
       .filter((line) => line !== '');
   }
 
-  private spec(id: string, args: readonly string[]) {
+  private spec(id: string, args: readonly string[], rootfs: 'own' | 'mounted') {
     return {
       ociVersion: '1.0.2',
       process: { user: { uid: 0, gid: 0 }, args, cwd: '/', env: ['PATH=/bin'] },
-      root: { path: this.rootfs },
+      root: { path: rootfs === 'own' ? this.rootfs : 'rootfs' },
       mounts: [{ destination: '/proc', type: 'proc', source: 'proc' }],
       linux: {
         cgroupsPath: `/${this.cgroupParent}/${id}`,

@@ -1,0 +1,128 @@
+// kill -9 of gantryd at random moments of import, create, start, exec and delete; after every restart nothing that was
+// acknowledged is lost and nothing is left that should be gone. CRASH_ROUNDS and CRASH_SEED set length and sequence.
+
+import { existsSync } from 'node:fs';
+import { setTimeout as sleep } from 'node:timers/promises';
+import BetterSqlite3 from 'better-sqlite3';
+import { Status } from '../../proto/generated/containerd.v1.types';
+import { FOREIGN_SHIM, missingForTasks, TestDaemon } from '../integration/tasks-daemon';
+import { type Model, randomFrom, Workload } from './workload';
+
+const ROUNDS = Number(process.env['CRASH_ROUNDS'] ?? 100);
+const SEED = Number(process.env['CRASH_SEED'] ?? Date.now() % 1_000_000);
+/** The daemon is killed this long after work has begun, at most. */
+const KILL_AFTER_MS_MAX = 400;
+const TIMEOUT_MS = 600_000;
+
+const missing = missingForTasks();
+if (missing !== undefined) console.warn(`crash: skipped: ${missing}`);
+
+const shims = [
+  { name: 'own shim', runtimes: {}, rounds: ROUNDS, isThere: true },
+  {
+    name: 'containerd-shim-runc-v2',
+    runtimes: { 'io.containerd.runc.v2': FOREIGN_SHIM },
+    rounds: Math.ceil(ROUNDS / 10),
+    isThere: existsSync(FOREIGN_SHIM),
+  },
+];
+
+describe.each(shims)('kill -9 of gantryd with $name', ({ runtimes, rounds, isThere }) => {
+  const there = missing === undefined && isThere ? test : test.skip;
+
+  there(
+    `at ${rounds} random moments loses and leaks nothing`,
+    async () => {
+      const random = randomFrom(SEED);
+      const daemon = await TestDaemon.start(runtimes);
+      const total = { images: 0, tasks: 0, execs: 0, deleted: 0 };
+      try {
+        for (let round = 0; round < rounds; round += 1) {
+          const model = await crashOnce(daemon, random, round).catch((error: Error) => {
+            throw new Error(`seed ${SEED}, round ${round}: ${error.message}`, { cause: error });
+          });
+          total.images += model.images.size;
+          total.tasks += model.tasks.size;
+          total.execs += model.execs.size;
+          total.deleted += [...model.tasks.values()].filter((state) => state === 'deleted').length;
+        }
+        // A harness that kills too early proves nothing.
+        expect(Math.min(...Object.values(total))).toBeGreaterThan(0);
+      } finally {
+        await daemon.stop();
+      }
+    },
+    TIMEOUT_MS,
+  );
+});
+
+async function crashOnce(daemon: TestDaemon, random: () => number, round: number): Promise<Model> {
+  const workload = new Workload(daemon, random);
+  const running = workload.run(round);
+  await sleep(random() * KILL_AFTER_MS_MAX);
+  await daemon.kill();
+  workload.stop();
+  await running;
+  await daemon.boot();
+
+  expect(integrity(daemon)).toBe('ok');
+  await daemon.untilAdopted();
+  await checkImages(daemon, workload.model);
+  await checkTasks(daemon, workload.model);
+  await checkLeaks(daemon);
+
+  for (const id of workload.model.tasks.keys()) await daemon.destroy(id);
+  for (const id of workload.model.containers) await daemon.containers.delete({ id }).catch(() => undefined);
+  await daemon.untilClean();
+  return workload.model;
+}
+
+function integrity(daemon: TestDaemon): unknown {
+  const db = new BetterSqlite3(daemon.database, { readonly: true });
+  try {
+    return db.pragma('integrity_check', { simple: true });
+  } finally {
+    db.close();
+  }
+}
+
+async function checkImages(daemon: TestDaemon, model: Model): Promise<void> {
+  for (const [name, blob] of model.images) {
+    const { image } = await daemon.images.get({ name });
+    const content = await daemon.readContent(image?.target?.digest ?? '');
+    if (!content.equals(blob)) throw new Error(`image ${name}: its blob has changed`);
+  }
+}
+
+async function checkTasks(daemon: TestDaemon, model: Model): Promise<void> {
+  for (const id of model.containers) await daemon.containers.get({ id });
+  const { tasks } = await daemon.tasks.list({});
+  const found = new Map(tasks.map((task) => [task.id, task]));
+  for (const [id, state] of model.tasks) {
+    const status = found.get(id)?.status;
+    if (state === 'created') expect({ id, status }).toEqual({ id, status: Status.CREATED });
+    if (state === 'running') expect({ id, status }).toEqual({ id, status: Status.RUNNING });
+    if (state === 'deleted') expect({ id, status }).toEqual({ id, status: undefined });
+  }
+  for (const task of tasks) {
+    if (task.status !== Status.STOPPED)
+      expect({ id: task.id, alive: existsSync(`/proc/${task.pid}`) }).toEqual({ id: task.id, alive: true });
+  }
+  for (const [key, exitStatus] of model.execs) {
+    const [containerId = '', execId = ''] = key.split('/');
+    if (model.tasks.get(containerId) !== 'running') continue;
+    const exit = await daemon.tasks.wait({ containerId, execId }, { timeoutMs: 5000 });
+    expect({ key, exitStatus: exit.exitStatus }).toEqual({ key, exitStatus });
+  }
+}
+
+/** Every leftover must belong to a task that is listed. */
+async function checkLeaks(daemon: TestDaemon): Promise<void> {
+  const { tasks } = await daemon.tasks.list({});
+  const sockets = daemon.leftovers().filter((line) => line.startsWith('socket '));
+  expect(sockets.length).toBeLessThanOrEqual(tasks.length);
+  const unowned = daemon
+    .leftovers()
+    .filter((line) => !line.startsWith('socket ') && !tasks.some(({ id }) => line.includes(id)));
+  expect(unowned).toEqual([]);
+}
