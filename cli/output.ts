@@ -66,7 +66,7 @@ export function printList<Row>(options: ListOptions, listing: Listing<Row>): voi
   }
 }
 
-export function printTable<Row>(columns: readonly Column<Row>[], rows: readonly Row[]): void {
+function printTable<Row>(columns: readonly Column<Row>[], rows: readonly Row[]): void {
   write(renderTable(columns, rows));
 }
 

@@ -19,8 +19,10 @@ Examples:
   gantry -n moby containers ls`;
 
 /** Parses and runs a command line; never throws. @returns the exit code. */
-export async function runCommandLine(args: readonly string[]): Promise<number> {
-  const program = buildProgram(args);
+export async function runCommandLine(words: readonly string[]): Promise<number> {
+  // `help images import` explains the innermost command, as `images import --help` does.
+  const args = words[0] === 'help' && words.length > 1 ? [...words.slice(1), '--help'] : words;
+  const program = await buildProgram(args);
   let current: Command = program;
   program.hook('preAction', (_, action) => {
     current = action;
@@ -39,23 +41,32 @@ export async function runCommandLine(args: readonly string[]): Promise<number> {
  * A group's names and the function that adds it. A group is loaded only when it is needed: most of the time that a
  * short command takes goes into loading code.
  */
-type Group = readonly [names: readonly string[], register: (program: Command) => void];
+type Group = readonly [names: readonly string[], register: (program: Command) => Promise<void>];
 
 const GROUPS: readonly Group[] = [
-  [['run'], (program) => require('./commands/run').registerRun(program)],
-  [['exec'], (program) => require('./commands/exec').registerExec(program)],
-  [['logs'], (program) => require('./commands/logs').registerLogs(program)],
-  [['tasks', 'task', 't'], (program) => require('./commands/tasks').registerTasks(program)],
-  [['containers', 'container', 'c'], (program) => require('./commands/containers').registerContainers(program)],
-  [['images', 'image', 'i'], (program) => require('./commands/images').registerImages(program)],
-  [['snapshots', 'snapshot'], (program) => require('./commands/snapshots').registerSnapshots(program)],
-  [['content'], (program) => require('./commands/content').registerContent(program)],
-  [['leases', 'lease'], (program) => require('./commands/leases').registerLeases(program)],
-  [['namespaces', 'namespace', 'ns'], (program) => require('./commands/namespaces').registerNamespaces(program)],
-  [['events', 'event'], (program) => require('./commands/events').registerEvents(program)],
-  [['plugins', 'plugin'], (program) => require('./commands/plugins').registerPlugins(program)],
-  [['version', 'info'], (program) => require('./commands/info').registerInfo(program)],
-  [['completion', '__complete'], (program) => require('./commands/completion').registerCompletion(program)],
+  [['run'], async (program) => (await import('./commands/run.js')).registerRun(program)],
+  [['exec'], async (program) => (await import('./commands/exec.js')).registerExec(program)],
+  [['logs'], async (program) => (await import('./commands/logs.js')).registerLogs(program)],
+  [['tasks', 'task', 't'], async (program) => (await import('./commands/tasks.js')).registerTasks(program)],
+  [
+    ['containers', 'container', 'c'],
+    async (program) => (await import('./commands/containers.js')).registerContainers(program),
+  ],
+  [['images', 'image', 'i'], async (program) => (await import('./commands/images.js')).registerImages(program)],
+  [['snapshots', 'snapshot'], async (program) => (await import('./commands/snapshots.js')).registerSnapshots(program)],
+  [['content'], async (program) => (await import('./commands/content.js')).registerContent(program)],
+  [['leases', 'lease'], async (program) => (await import('./commands/leases.js')).registerLeases(program)],
+  [
+    ['namespaces', 'namespace', 'ns'],
+    async (program) => (await import('./commands/namespaces.js')).registerNamespaces(program),
+  ],
+  [['events', 'event'], async (program) => (await import('./commands/events.js')).registerEvents(program)],
+  [['plugins', 'plugin'], async (program) => (await import('./commands/plugins.js')).registerPlugins(program)],
+  [['version', 'info'], async (program) => (await import('./commands/info.js')).registerInfo(program)],
+  [
+    ['completion', '__complete'],
+    async (program) => (await import('./commands/completion.js')).registerCompletion(program),
+  ],
 ];
 
 /** The one group that a command line names, or all: for help, completion, and names that do not exist. */
@@ -67,7 +78,7 @@ function wantedGroups(args: readonly string[]): readonly Group[] {
 }
 
 /** The commands that a command line may need, none of them run yet. */
-export function buildProgram(args: readonly string[] = []): Command {
+async function buildProgram(args: readonly string[]): Promise<Command> {
   const program = new Command('gantry')
     .description('Manage containers, images and everything else of a gantryd (or any containerd).')
     .enablePositionalOptions()
@@ -77,7 +88,7 @@ export function buildProgram(args: readonly string[] = []): Command {
     .helpCommand('help [command]', 'explain a command')
     .version(VERSION, '-V, --version', 'print the version of this client');
   for (const option of globalOptions()) program.addOption(option);
-  for (const [, register] of wantedGroups(args)) register(program);
+  for (const [, register] of wantedGroups(args)) await register(program);
   spreadGlobalOptions(program);
   return program;
 }

@@ -7,14 +7,11 @@ import * as images from '../../proto/generated/containerd.services.images.v1';
 import type { Any } from '../../proto/generated/google.protobuf';
 import { formatOf, isoTime, type ListOptions, line, printable, toJson } from '../output';
 import type { Session } from '../session';
-import { action } from './shared';
+import { action, formatOption } from './shared';
 
 export function registerEvents(program: Command): void {
-  program
-    .command('events [filters...]')
-    .alias('event')
-    .description('print events of all namespaces until interrupted')
-    .option('--format <format>', 'table or json (one object a line)', 'table')
+  const events = program.command('events [filters...]').alias('event');
+  formatOption(events.description('print events of all namespaces until interrupted; as JSON one object a line'))
     .addHelpText(
       'after',
       `

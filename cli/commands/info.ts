@@ -5,19 +5,15 @@ import { errorKind } from '../../proto/errors';
 import { formatOf, type ListOptions, printJson, printPairs } from '../output';
 import type { Session } from '../session';
 import { VERSION } from '../version';
-import { action } from './shared';
+import { action, formatOption } from './shared';
 
 export function registerInfo(program: Command): void {
-  program
-    .command('version')
-    .description('versions of this client and of the daemon')
-    .option('--format <format>', 'table or json', 'table')
-    .action(action(version));
-  program
-    .command('info')
-    .description('the daemon: identity, snapshotters, and what is in the namespace')
-    .option('--format <format>', 'table or json', 'table')
-    .action(action(info));
+  formatOption(program.command('version').description('versions of this client and of the daemon')).action(
+    action(version),
+  );
+  formatOption(
+    program.command('info').description('the daemon: identity, snapshotters, and what is in the namespace'),
+  ).action(action(info));
 }
 
 async function version(session: Session, options: ListOptions): Promise<void> {

@@ -13,7 +13,7 @@ import { parseDuration } from '../values';
 import { createOptions } from './create-options';
 import { action } from './shared';
 
-export interface RunOptions extends CreateOptions {
+interface RunOptions extends CreateOptions {
   readonly detach?: boolean;
   readonly rm?: boolean;
   readonly interactive?: boolean;

@@ -1,13 +1,19 @@
 // Options and wiring that many commands have in common.
 
-import type { Command } from 'commander';
+import { type Command, Option } from 'commander';
 import { CommandError, EXIT, exitCodeOf, sentenceOf } from '../failure';
 import { note } from '../output';
 import { type Session, withSession } from '../session';
 
 /** --format and --quiet of every list. */
 export function listOptions(command: Command): Command {
-  return command.option('--format <format>', 'table or json', 'table').option('-q, --quiet', 'print names only');
+  return formatOption(command).option('-q, --quiet', 'print names only');
+}
+
+/** --format of what is no list. */
+export function formatOption(command: Command): Command {
+  const option = new Option('--format <format>', 'how to print').choices(['table', 'json']).default('table');
+  return command.addOption(option);
 }
 
 /** A group of commands: without a command it prints its help. */

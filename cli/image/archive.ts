@@ -31,7 +31,7 @@ export interface Archive {
 
 type Entry = Extract extends AsyncIterable<infer E> ? E : never;
 
-export type Compression = 'none' | 'gzip' | 'zstd';
+type Compression = 'none' | 'gzip' | 'zstd';
 
 export interface ReadOptions {
   readonly lease: string;

@@ -71,7 +71,7 @@ export interface Resources {
   pids?: { limit: number };
 }
 
-export interface Linux {
+interface Linux {
   resources: Resources;
   cgroupsPath: string;
   namespaces: { type: string; path?: string }[];

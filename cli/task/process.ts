@@ -11,7 +11,7 @@ import { Streams } from './streams';
 import { enterRawMode, onResize, type Size, terminalSize } from './terminal';
 
 /** The init process of a container, or with an exec id another one. */
-export interface ProcessName {
+interface ProcessName {
   readonly containerId: string;
   readonly execId: string;
 }

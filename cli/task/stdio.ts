@@ -21,13 +21,13 @@ export interface Stdio {
 export const LOG_LABEL = 'gantry/log-uri';
 
 /** The directory for pipes; each process has one of its own in it, which only its owner may enter. */
-export function fifoBase(): string {
+function fifoBase(): string {
   const fallback =
     process.getuid?.() === 0 ? '/run/gantry/fifo' : join(process.env['XDG_RUNTIME_DIR'] ?? tmpdir(), 'gantry');
   return process.env['GANTRY_FIFO_DIR'] ?? fallback;
 }
 
-export function logBase(): string {
+function logBase(): string {
   return process.env['GANTRY_LOG_DIR'] ?? '/var/log/gantry';
 }
 
