@@ -54,7 +54,9 @@ export function requireLease(db: Database, namespace: string, lease: string): vo
 /** By type, then id. */
 export function listLeaseResources(db: Database, namespace: string, lease: string): LeaseResource[] {
   return db
-    .prepare('SELECT type, resource AS id FROM lease_resources WHERE namespace = ? AND lease = ? ORDER BY type, resource')
+    .prepare(
+      'SELECT type, resource AS id FROM lease_resources WHERE namespace = ? AND lease = ? ORDER BY type, resource',
+    )
     .all(namespace, lease) as LeaseResource[];
 }
 

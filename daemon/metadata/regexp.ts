@@ -33,13 +33,13 @@ export function compileRegExp(source: string): RegExp {
 
 function translate(source: string, isDotAll: boolean): string {
   let result = '';
-  let isInClass: boolean = false;
+  let isInClass = false;
   for (let at = 0; at < source.length; ) {
     const rest = source.slice(at);
-    const [piece, length]: [string, number] = isInClass ? classPiece(rest) : outerPiece(rest, isDotAll);
-    isInClass = isInClass ? piece !== ']' : rest.startsWith('[');
-    result += piece;
-    at += length;
+    const token: readonly [string, number] = isInClass ? classPiece(rest) : outerPiece(rest, isDotAll);
+    isInClass = isInClass ? token[0] !== ']' : rest.startsWith('[');
+    result += token[0];
+    at += token[1];
   }
   return result;
 }

@@ -1,0 +1,135 @@
+// The files of the content store under one root: blobs/ALGORITHM/HEX (complete, durable, read-only), ingest/NAME/data
+// (being written) and trash/ (being removed). It knows nothing of namespaces; which files count is decided by records.
+
+import { renameSync } from 'node:fs';
+import { mkdir, opendir, rename, rm, stat } from 'node:fs/promises';
+import { join } from 'node:path';
+import { isErrno } from '../../proto/errors';
+import { DirectorySync } from './directory-sync';
+import { algorithmOf, type DigestAlgorithm } from './hasher';
+import { dataPath, explainFullDisk } from './ingest-file';
+
+const ALGORITHMS: readonly DigestAlgorithm[] = ['sha256', 'sha384', 'sha512'];
+
+export class BlobFiles {
+  readonly root: string;
+  readonly #pins = new Map<string, number>();
+  readonly #syncs = new Map<DigestAlgorithm, DirectorySync>();
+  #trashed = 0;
+
+  private constructor(root: string) {
+    this.root = root;
+    for (const algorithm of ALGORITHMS) this.#syncs.set(algorithm, new DirectorySync(this.#directory(algorithm)));
+  }
+
+  /** Creates the directories, durably, and empties the trash of an earlier run. */
+  static async open(root: string): Promise<BlobFiles> {
+    const files = new BlobFiles(root);
+    await mkdir(root, { recursive: true, mode: 0o700 });
+    for (const algorithm of ALGORITHMS) await mkdir(files.#directory(algorithm), { recursive: true });
+    await mkdir(join(root, 'ingest'), { recursive: true });
+    await rm(join(root, 'trash'), { recursive: true, force: true });
+    await mkdir(join(root, 'trash'));
+    await new DirectorySync(join(root, 'blobs')).sync();
+    await new DirectorySync(root).sync();
+    return files;
+  }
+
+  blobPath(digest: string): string {
+    return join(this.#directory(algorithmOf(digest)), digest.slice(digest.indexOf(':') + 1));
+  }
+
+  ingestDirectory(name: string): string {
+    return join(this.root, 'ingest', name);
+  }
+
+  /** Undefined when there is no such file. */
+  async sizeBytes(digest: string): Promise<number | undefined> {
+    try {
+      return (await stat(this.blobPath(digest))).size;
+    } catch (error) {
+      if (isErrno(error, 'ENOENT')) return undefined;
+      throw error;
+    }
+  }
+
+  /** While a digest is pinned, sweepBlobs() leaves its file alone. Returns the undo. */
+  pin(digest: string): () => void {
+    this.#pins.set(digest, (this.#pins.get(digest) ?? 0) + 1);
+    return () => {
+      const count = (this.#pins.get(digest) ?? 0) - 1;
+      if (count > 0) this.#pins.set(digest, count);
+      else this.#pins.delete(digest);
+    };
+  }
+
+  /**
+   * Moves the sealed data of an ingest to its place, unless the blob is there already, and makes the entry durable.
+   * A file of another size under that name is damaged and gets replaced. The caller holds a pin on the digest.
+   */
+  async place(ingestName: string, digest: string, sizeBytes: number): Promise<void> {
+    try {
+      if ((await this.sizeBytes(digest)) !== sizeBytes) {
+        await rename(dataPath(this.ingestDirectory(ingestName)), this.blobPath(digest));
+      }
+      await this.syncBlob(digest);
+    } catch (error) {
+      throw explainFullDisk(error, `store blob ${digest}`);
+    }
+  }
+
+  /** Resolves when the directory entry of an existing blob is on disk. */
+  async syncBlob(digest: string): Promise<void> {
+    await this.#syncs.get(algorithmOf(digest))?.sync();
+  }
+
+  async removeIngest(name: string): Promise<void> {
+    await rm(this.ingestDirectory(name), { recursive: true, force: true });
+  }
+
+  /**
+   * Removes every blob file that is neither pinned nor recorded; returns how many. The check and the move out of
+   * blobs/ are one synchronous step, so a commit that pins afterwards finds no file rather than a vanishing one.
+   */
+  async sweepBlobs(isRecorded: (digest: string) => boolean): Promise<number> {
+    let removed = 0;
+    for (const algorithm of ALGORITHMS) {
+      for await (const entry of await opendir(this.#directory(algorithm))) {
+        const digest = `${algorithm}:${entry.name}`;
+        if (this.#pins.has(digest) || isRecorded(digest)) continue;
+        const trash = this.#moveToTrash(join(this.#directory(algorithm), entry.name));
+        if (trash === undefined) continue;
+        await rm(trash, { recursive: true, force: true });
+        removed += 1;
+      }
+    }
+    return removed;
+  }
+
+  /** Removes every ingest directory without a record. Records are made before directories, so none is missed. */
+  async sweepIngests(isRecorded: (name: string) => boolean): Promise<number> {
+    let removed = 0;
+    for await (const entry of await opendir(join(this.root, 'ingest'))) {
+      if (isRecorded(entry.name)) continue;
+      await this.removeIngest(entry.name);
+      removed += 1;
+    }
+    return removed;
+  }
+
+  #directory(algorithm: DigestAlgorithm): string {
+    return join(this.root, 'blobs', algorithm);
+  }
+
+  #moveToTrash(path: string): string | undefined {
+    this.#trashed += 1;
+    const target = join(this.root, 'trash', String(this.#trashed));
+    try {
+      renameSync(path, target);
+      return target;
+    } catch (error) {
+      if (isErrno(error, 'ENOENT')) return undefined;
+      throw error;
+    }
+  }
+}
