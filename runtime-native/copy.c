@@ -200,15 +200,19 @@ static int copy_directory(struct copy *c, int from, int to, int depth)
 	return error;
 }
 
-/* Copies the tree at `from` into the existing directory `to`, which takes its attributes too. Blocking. */
-int gantry_tree_copy(const char *from, const char *to)
+struct copy_call {
+	const char *from, *to;
+};
+
+static int copy_tree(void *argument)
 {
+	const struct copy_call *call = argument;
 	struct copy *c = calloc(1, sizeof *c);
 	if (c == NULL)
 		return -ENOMEM;
-	int fd = open(from, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-	c->to_root = open(to, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-	int error = fd < 0 || c->to_root < 0 ? -errno : copy_directory(c, fd, c->to_root, 0);
+	int fd = open(call->from, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	c->to_root = fd < 0 ? fd : open(call->to, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	int error = c->to_root < 0 ? -errno : copy_directory(c, fd, c->to_root, 0);
 	if (fd >= 0)
 		close(fd);
 	if (c->to_root >= 0)
@@ -216,4 +220,11 @@ int gantry_tree_copy(const char *from, const char *to)
 	inode_set_free(&c->linked);
 	free(c);
 	return error;
+}
+
+/* Copies the tree at `from` into the existing directory `to`, which takes its attributes too. Blocking. */
+int gantry_tree_copy(const char *from, const char *to)
+{
+	struct copy_call call = {from, to};
+	return tree_on_large_stack(copy_tree, &call);
 }

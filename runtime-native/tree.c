@@ -4,6 +4,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <limits.h>
+#include <pthread.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -15,6 +16,7 @@
 /* Deeper directories are moved to the top before they are removed, so that descriptors and stack stay bounded. */
 #define DEPTH_MAX 64
 #define BLOCK 512
+#define LARGE_STACK (8 << 20)
 
 struct inode_slot *inode_set_find(struct inode_set *set, const struct stat *st)
 {
@@ -72,6 +74,34 @@ void inode_set_free(struct inode_set *set)
 		free(set->slots[i].text);
 	free(set->slots);
 	*set = (struct inode_set){0};
+}
+
+struct thread_call {
+	int (*body)(void *);
+	void *argument;
+	int result;
+};
+
+static void *thread_main(void *argument)
+{
+	struct thread_call *call = argument;
+	call->result = call->body(call->argument);
+	return NULL;
+}
+
+int tree_on_large_stack(int (*body)(void *), void *argument)
+{
+	struct thread_call call = {.body = body, .argument = argument};
+	pthread_attr_t attributes;
+	pthread_t thread;
+	pthread_attr_init(&attributes);
+	pthread_attr_setstacksize(&attributes, LARGE_STACK);
+	int error = pthread_create(&thread, &attributes, thread_main, &call);
+	pthread_attr_destroy(&attributes);
+	if (error)
+		return -error;
+	pthread_join(thread, NULL);
+	return call.result;
 }
 
 /* Empties a directory (takes the descriptor). A directory below DEPTH_MAX is moved into top under a fresh name. */
@@ -188,12 +218,17 @@ static int usage_of(int fd, struct inode_set *seen, uint64_t *blocks, int depth)
 	return error;
 }
 
-/* Disk space (bytes in blocks) and number of inodes of a tree, its top included; hard links count once. Blocking. */
-int gantry_tree_usage(const char *path, uint64_t *usage)
+struct usage_call {
+	const char *path;
+	uint64_t *usage;
+};
+
+static int measure(void *argument)
 {
+	struct usage_call *call = argument;
 	struct inode_set seen = {0};
 	struct stat st;
-	int fd = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	int fd = open(call->path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
 	if (fd < 0 || fstat(fd, &st) < 0)
 		return -errno;
 	uint64_t blocks = st.st_blocks;
@@ -202,10 +237,17 @@ int gantry_tree_usage(const char *path, uint64_t *usage)
 		error = usage_of(fd, &seen, &blocks, 0);
 	else
 		close(fd);
-	usage[0] = blocks * BLOCK;
-	usage[1] = seen.used;
+	call->usage[0] = blocks * BLOCK;
+	call->usage[1] = seen.used;
 	inode_set_free(&seen);
 	return error;
+}
+
+/* Disk space (bytes in blocks) and number of inodes of a tree, its top included; hard links count once. Blocking. */
+int gantry_tree_usage(const char *path, uint64_t *usage)
+{
+	struct usage_call call = {path, usage};
+	return tree_on_large_stack(measure, &call);
 }
 
 /* syncfs(2) of the file system that holds path. Blocking. */

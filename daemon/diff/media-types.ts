@@ -1,0 +1,21 @@
+// Media types of layers (OCI image-spec media-types.md, Docker image manifest v2.2).
+
+import { unknown } from '../../proto/errors';
+
+/** What Diff.Apply names its result: the uncompressed archive. */
+export const LAYER_TAR = 'application/vnd.oci.image.layer.v1.tar';
+
+const OCI = /^application\/vnd\.oci\.image\.layer\.(?:nondistributable\.)?v1\.tar(\+gzip|\+zstd)?$/;
+const DOCKER = /^application\/vnd\.docker\.image\.rootfs\.(?:foreign\.)?diff\.tar(?:\.gzip|\.zstd)?$/;
+
+/**
+ * Whether a layer of this type may be compressed. Docker's plain type is used for compressed layers too, and a suffix
+ * names what should be there, so the first bytes decide in the end (as containerd does it).
+ * @throws UNKNOWN, containerd's answer, when it is no layer that can be unpacked
+ */
+export function mayBeCompressed(mediaType: string): boolean {
+  const oci = OCI.exec(mediaType);
+  if (oci !== null) return oci[1] !== undefined;
+  if (DOCKER.test(mediaType)) return true;
+  throw unknown(`failed to get stream processor for ${mediaType}: no processor for media-type`);
+}
