@@ -69,6 +69,8 @@ export class TaskAdoption {
     const limited = (index: number, job: () => Promise<void>) => slots[index % BURIALS_MAX]?.run(job);
     const adopting = tasks.map(async (task, index) => {
       if (await this.adopt(task)) return;
+      // At once: a call that holds the task's queue may be waiting for this.
+      task.leaveAdoption('ending');
       await this.parts.registry.exclusive(task.key, async () => limited(index, () => this.remove(task)));
     });
     const orphans = this.orphans().map((task, index) =>
@@ -160,7 +162,6 @@ export class TaskAdoption {
 
   private async remove(task: Task): Promise<void> {
     const { store, registry, cleaner, logger } = this.parts;
-    task.leaveAdoption('ending');
     if (!task.bundle.exists()) {
       // A reboot has emptied the state directory: nobody is left who remembers the task.
       store.deleteTask(task.key);
