@@ -11,7 +11,7 @@ CFLAGS := -std=gnu11 -O2 -Wall -Wextra -Werror
 
 .PHONY: build check test clean
 
-build: dist/.typescript dist/bin/gantryd dist/bin/gantry
+build: dist/.typescript dist/bin/gantryd dist/bin/gantry dist/bin/gantry-shim
 
 node_modules/.installed: package-lock.json
 	npm ci --ignore-scripts --loglevel=error
@@ -41,6 +41,21 @@ dist/bin/gantryd: daemon/launcher.sh package.json $(PROTOS)
 	cp -r proto/api dist/proto/
 	cp package.json dist/package.json
 	install -m 755 daemon/launcher.sh $@
+
+dist/shim.js: $(shell find shim proto runtime-native -name '*.ts') proto/generated/.done package.json
+	$(NODE) node_modules/esbuild/bin/esbuild shim/main.ts --bundle --platform=node --target=node24 --external:koffi \
+	  --minify-whitespace --minify-syntax --legal-comments=none --log-level=warning --outfile=$@
+
+dist/shim.flags: proto/shim-flags.ts
+	@mkdir -p dist
+	$(NODE) node_modules/esbuild/bin/esbuild proto/shim-flags.ts --format=iife --global-name=shim \
+	  --footer:js='process.stdout.write(shim.SHIM_FLAGS.join(" "))' | $(NODE) > $@
+
+dist/bin/gantry-shim: shim/launcher.sh dist/shim.js dist/shim.flags
+	@mkdir -p dist/bin
+	sed "s|@FLAGS@|$$(cat dist/shim.flags)|" shim/launcher.sh > $@
+	chmod 755 $@
+	ln -sf gantry-shim dist/bin/containerd-shim-gantry-v1
 
 check: proto/generated/.done
 	$(NODE) node_modules/typescript/bin/tsc -p tsconfig.json --noEmit

@@ -70,6 +70,8 @@ export const outOfRange = (message: string, options?: ErrorOptions) => new ApiEr
 export const unavailable = (message: string, options?: ErrorOptions) => new ApiError('unavailable', message, options);
 export const notImplemented = (message: string, options?: ErrorOptions) =>
   new ApiError('not implemented', message, options);
+export const permissionDenied = (message: string, options?: ErrorOptions) =>
+  new ApiError('permission denied', message, options);
 export const resourceExhausted = (message: string, options?: ErrorOptions) =>
   new ApiError('resource exhausted', message, options);
 export const dataLoss = (message: string, options?: ErrorOptions) => new ApiError('data loss', message, options);

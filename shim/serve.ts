@@ -1,0 +1,138 @@
+// The shim server: one process that keeps containers, outlives the daemon and ends with its last container.
+
+import { closeSync, constants, openSync, readFileSync, unlinkSync, writeFileSync, writeSync } from 'node:fs';
+import { connect, type Socket } from 'node:net';
+import { isErrno, messageOf, permissionDenied } from '../proto/errors';
+import { TaskService as TaskServiceV2 } from '../proto/generated/containerd.task.v2';
+import { TaskService as TaskServiceV3 } from '../proto/generated/containerd.task.v3';
+import { serveTtrpc, type TtrpcServer, ttrpcService } from '../proto/ttrpc/server';
+import type { ShimArgs } from './args';
+import { type Log, openLog } from './log';
+import { Publisher } from './publisher';
+import type { Runtime } from './runtime';
+import { Tasks } from './task-service';
+
+/** File descriptor of the listening socket when there is no -socket (shim v2 protocol). */
+const LISTEN_FD = 3;
+/** How long the last events may take to reach the daemon when the shim ends. */
+const FLUSH_MS = 2000;
+/** A shim without containers that no daemon talks to ends after this time: its daemon died between start and create. */
+const IDLE_EXIT_MS = 120_000;
+
+/** Serves until Shutdown; resolves when the process may end. The address goes to stdout, which is then closed. */
+export async function serve(args: ShimArgs, runtime: Runtime): Promise<void> {
+  const log = openLog(args.debug);
+  surviveEverything(log);
+  raiseOomScore(log);
+  const publisher = new Publisher({ address: process.env['TTRPC_ADDRESS'] ?? '', namespace: args.namespace, log });
+  await new Promise<void>((resolve, reject) => {
+    const tasks = new Tasks({ namespace: args.namespace, runtime, publisher, log, onShutdown: resolve });
+    const server = serveTasks(tasks, runtime, publisher, log);
+    endWhenIdle(server, tasks, resolve);
+    listen(server, args).then(() => {
+      writeFileSync('shim.pid', String(process.pid), { mode: 0o644 });
+      if (args.socket !== '') announce(`unix://${args.socket}\n`);
+      log.debug('shim is listening', { namespace: args.namespace, id: args.id, pid: process.pid });
+    }, reject);
+  });
+  await publisher.flush(FLUSH_MS);
+  publisher.close();
+  if (args.socket !== '') removeSocket(args.socket);
+}
+
+function serveTasks(tasks: Tasks, runtime: Runtime, publisher: Publisher, log: Log): TtrpcServer {
+  const handlers = tasks.handlers();
+  const services = {
+    'containerd.task.v2.Task': ttrpcService(TaskServiceV2, handlers),
+    'containerd.task.v3.Task': ttrpcService(TaskServiceV3, handlers),
+  };
+  return serveTtrpc(services, {
+    authorize: (socket) => {
+      authorizePeer(runtime, socket);
+      publisher.retryNow();
+    },
+    onError: (error) => log.error('ttrpc server', { error: messageOf(error) }),
+  });
+}
+
+/** Only the shim's own user may talk to it, whatever the mode of the socket. */
+function authorizePeer(runtime: Runtime, socket: Socket): void {
+  const { fd } = (socket as unknown as { _handle: { fd: number } })._handle;
+  const { uid, gid } = runtime.peer(fd);
+  if (uid !== process.geteuid?.() || gid !== process.getegid?.()) {
+    throw permissionDenied(`peer with uid ${uid} and gid ${gid}`);
+  }
+}
+
+async function listen(server: TtrpcServer, { socket }: ShimArgs): Promise<void> {
+  if (socket === '') {
+    await server.listenFd(LISTEN_FD);
+    return;
+  }
+  try {
+    await server.listen(socket);
+  } catch (error) {
+    if (!isErrno(error, 'EADDRINUSE') || (await isListening(socket))) throw error;
+    removeSocket(socket);
+    await server.listen(socket);
+  }
+}
+
+/** True when somebody accepts connections on the socket. */
+export function isListening(path: string): Promise<boolean> {
+  return new Promise((resolve) => {
+    const socket = connect(path);
+    socket.on('connect', () => {
+      socket.destroy();
+      resolve(true);
+    });
+    socket.on('error', () => resolve(false));
+  });
+}
+
+export function removeSocket(path: string): void {
+  try {
+    unlinkSync(path);
+  } catch (error) {
+    if (!isErrno(error, 'ENOENT')) throw error;
+  }
+}
+
+/** Prints the address and closes stdout, so that the reader sees its end. The number stays taken by /dev/null. */
+function announce(line: string): void {
+  writeSync(1, line);
+  closeSync(1);
+  openSync('/dev/null', constants.O_RDWR);
+}
+
+function endWhenIdle(server: TtrpcServer, tasks: Tasks, end: () => void): void {
+  let idleChecks = 0;
+  const timer = setInterval(() => {
+    const isIdle = !tasks.hasContainers && server.connectionCount === 0;
+    idleChecks = isIdle ? idleChecks + 1 : 0;
+    if (idleChecks >= 2) end();
+    if (tasks.hasContainers) clearInterval(timer); // From now on Shutdown ends the process.
+  }, IDLE_EXIT_MS / 2);
+  timer.unref();
+}
+
+/** The containers depend on this process: no signal and no mistake ends it. SIGPIPE is ignored by Node already. */
+function surviveEverything(log: Log): void {
+  for (const signal of ['SIGTERM', 'SIGINT', 'SIGHUP'] as const) {
+    process.on(signal, () => log.info('signal ignored', { signal }));
+  }
+  process.on('uncaughtException', (error) => log.error('uncaught exception', { error: error.stack ?? error.message }));
+  process.on('unhandledRejection', (error) => log.error('unhandled rejection', { error: messageOf(error) }));
+}
+
+/** One above the daemon's: when memory runs out, the shim goes before the daemon (as containerd arranges it). */
+function raiseOomScore(log: Log): void {
+  const path = '/proc/self/oom_score_adj';
+  try {
+    const parent = Number(readFileSync(`/proc/${process.ppid}/oom_score_adj`, 'utf8'));
+    const score = Math.min(parent + 1, 1000);
+    if (score > Number(readFileSync(path, 'utf8'))) writeFileSync(path, String(score));
+  } catch (error) {
+    log.debug('oom score', { error: messageOf(error) });
+  }
+}
