@@ -16,7 +16,9 @@ async function main([daemonName = 'gantryd', ctr = '1.6.20', pattern = '']: stri
   try {
     const session = new Session(daemon, client, { BUSYBOX: await busyboxImage() });
     // The image that most cases use.
-    await session.quietly(['images', 'import', '$BUSYBOX']);
+    await session
+      .quietly(['images', 'import', '$BUSYBOX'])
+      .catch((error: Error) => process.stderr.write(`${error.message}\n`));
     for (const testCase of ALL_CASES.filter(({ name }) => name.includes(pattern))) {
       process.stdout.write(`## ${testCase.name}\n${await session.play(testCase)}\n\n`);
     }
