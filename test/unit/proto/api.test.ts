@@ -47,7 +47,7 @@ describe('.proto files', () => {
   test('services have the methods of the table', () => {
     const lines = services.map((row) => {
       const service = root.lookupService(`${row['package']}.${row['service']}`);
-      const method = service.methods[row['method'] as string]?.resolve();
+      const method = service.methods[row['method'] as string]?.resolve() as protobuf.Method | undefined;
       return [
         row['package'],
         row['service'],
@@ -150,7 +150,8 @@ function loadProtos(): protobuf.Root {
     globSync('**/*.proto', { cwd: api }).map((file) => join(api, file)),
     { keepCase: true },
   );
-  return loaded.resolveAll();
+  loaded.resolveAll();
+  return loaded;
 }
 
 function describeField(field: protobuf.Field): string {
