@@ -2,7 +2,7 @@
 // so that connections can be bounded; grpc-js gets each connection handed over.
 
 import { chmodSync } from 'node:fs';
-import { createServer, type Server as SocketServer } from 'node:net';
+import { createServer, type Socket, type Server as SocketServer } from 'node:net';
 import * as grpc from '@grpc/grpc-js';
 import { addService, type CallHooks } from './call';
 import type { Service } from './handler';
@@ -27,6 +27,7 @@ export class ApiServer {
   readonly #listener: SocketServer;
   readonly #injector: grpc.ConnectionInjector;
   readonly #options: ServerOptions;
+  readonly #sockets = new Set<Socket>();
 
   constructor(services: readonly Service[], hooks: CallHooks, options: ServerOptions = {}) {
     this.#options = options;
@@ -39,7 +40,11 @@ export class ApiServer {
     });
     for (const service of services) addService(this.#server, service, hooks);
     this.#injector = this.#server.createConnectionInjector(grpc.ServerCredentials.createInsecure());
-    this.#listener = createServer((socket) => this.#injector.injectConnection(socket));
+    this.#listener = createServer((socket) => {
+      this.#sockets.add(socket);
+      socket.once('close', () => this.#sockets.delete(socket));
+      this.#injector.injectConnection(socket);
+    });
     this.#listener.maxConnections = options.connectionsMax ?? CONNECTIONS_MAX;
   }
 
@@ -68,6 +73,8 @@ export class ApiServer {
     await new Promise<void>((resolve) => this.#server.tryShutdown(() => resolve()));
     clearTimeout(timer);
     this.#server.forceShutdown();
+    // grpc-js forgets connections whose session has ended before the socket did.
+    for (const socket of this.#sockets) socket.destroy();
     await isClosed;
   }
 }
