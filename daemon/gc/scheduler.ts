@@ -49,21 +49,23 @@ export class Scheduler {
   #collections = 0;
   #deletions = 0;
   #mutations = 0;
-  #isStopped = false;
+  #isActive = false;
 
   constructor(options: SchedulerOptions, target: SchedulerTarget) {
     this.#options = options;
     this.#target = target;
   }
 
+  /** Before this, changes are only counted. */
   start(): void {
+    this.#isActive = true;
     if (this.#options.startupDelayMs > 0) this.#schedule(this.#options.startupDelayMs);
     this.#watchExpiry();
   }
 
   /** Ends the timers and resolves when a running collection has ended. */
   async stop(): Promise<void> {
-    this.#isStopped = true;
+    this.#isActive = false;
     clearTimeout(this.#timer);
     clearTimeout(this.#expiryTimer);
     clearTimeout(this.#expiryCheck);
@@ -84,7 +86,7 @@ export class Scheduler {
     ) {
       this.#schedule(Math.max(this.#intervalMs, scheduleDelayMs));
     }
-    if (!this.#isStopped) this.#expiryCheck ??= this.#after(EXPIRY_CHECK_MS, () => this.#watchExpiry());
+    if (this.#isActive) this.#expiryCheck ??= this.#after(EXPIRY_CHECK_MS, () => this.#watchExpiry());
   }
 
   /** Runs a collection that begins after this call and resolves at its end. @throws what it throws */
@@ -130,7 +132,7 @@ export class Scheduler {
   /** An earlier date wins over a later one. */
   #schedule(delayMs: number): void {
     const dueAt = Date.now() + delayMs;
-    if (this.#isStopped || dueAt >= this.#dueAt) return;
+    if (!this.#isActive || dueAt >= this.#dueAt) return;
     clearTimeout(this.#timer);
     this.#dueAt = dueAt;
     this.#timer = this.#after(delayMs, () => {
@@ -143,7 +145,7 @@ export class Scheduler {
     clearTimeout(this.#expiryTimer);
     clearTimeout(this.#expiryCheck);
     this.#expiryCheck = undefined;
-    const delayMs = this.#isStopped ? undefined : this.#target.nextExpiryMs();
+    const delayMs = this.#isActive ? this.#target.nextExpiryMs() : undefined;
     if (delayMs === undefined) return;
     this.#expiryTimer = this.#after(Math.max(delayMs, 0) + 1, () => {
       if (delayMs > TIMER_MS_MAX) this.#watchExpiry();
