@@ -60,6 +60,8 @@ function load(flags: Flags) {
 async function serve(flags: Flags): Promise<void> {
   const config = load(flags);
   process.umask(0o022);
+  // Meant for this process by its launcher, not for shims and containers.
+  delete process.env['MALLOC_ARENA_MAX'];
   const log = createLog(config.log.level, config.log.format);
   keepRunning(log);
   const fatal = (error: unknown) => {

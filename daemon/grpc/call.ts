@@ -3,7 +3,15 @@
 
 import * as grpc from '@grpc/grpc-js';
 import type { Input, Method } from '../../proto/codec';
-import { canceled, deadlineExceeded, errorKind, failedPrecondition, internal, messageOf } from '../../proto/errors';
+import {
+  canceled,
+  deadlineExceeded,
+  errorKind,
+  failedPrecondition,
+  internal,
+  invalidArgument,
+  messageOf,
+} from '../../proto/errors';
 import { checkIdentifier, LEASE_HEADER, NAMESPACE_HEADER } from '../../proto/ids';
 import { toStatus } from '../../proto/status';
 import type { CallContext, Service } from './handler';
@@ -154,7 +162,11 @@ class Scope implements CallContext {
 
   requireNamespace(): string {
     if (this.namespace === undefined || this.namespace === '') throw failedPrecondition('namespace is required');
-    return checkIdentifier(this.namespace);
+    try {
+      return checkIdentifier(this.namespace);
+    } catch (error) {
+      throw invalidArgument(`namespace validation: ${messageOf(error)}`, { cause: error });
+    }
   }
 
   /** Waits for the disk if anything was written since the call began or last waited. */

@@ -1,9 +1,10 @@
 // Container records.
 
-import { alreadyExists, invalidArgument, notFound } from '../../proto/errors';
+import { alreadyExists, invalidArgument, messageOf, notFound } from '../../proto/errors';
 import type { Container } from '../../proto/generated/containerd.services.containers.v1';
 import { Container as ContainerType } from '../../proto/generated/containerd.services.containers.v1';
 import { Any } from '../../proto/generated/google.protobuf';
+import { checkIdentifier } from '../../proto/ids';
 import { fromTimestamp, nowNs, toTimestamp } from '../../proto/time';
 import type { Database } from './database';
 import { checkLabels, parseLabels, serializeLabels, updateLabels } from './labels';
@@ -45,8 +46,9 @@ export function listContainers(db: Database, namespace: string): Container[] {
   return rows.map(toContainer);
 }
 
-/** Call inside a transaction. @throws ALREADY_EXISTS */
+/** Call inside a transaction. @throws INVALID_ARGUMENT, ALREADY_EXISTS */
 export function createContainer(db: Database, namespace: string, container: Container): Container {
+  validate(container, 'create container failed validation');
   if (findContainer(db, namespace, container.id) !== undefined) throw alreadyExists(`container "${container.id}"`);
   const now = toTimestamp(nowNs());
   const created = { ...container, labels: checkLabels(container.labels), createdAt: now, updatedAt: now };
@@ -68,6 +70,7 @@ export function updateContainer(
   if (paths.length === 0) checkImmutable(current, given);
   const updated = { ...current, updatedAt: toTimestamp(nowNs()) };
   for (const path of paths.length > 0 ? paths : MUTABLE_PATHS) applyPath(updated, given, path);
+  validate(updated, 'update failed validation');
   write(db, namespace, updated);
   return updated;
 }
@@ -78,21 +81,45 @@ export function deleteContainer(db: Database, namespace: string, id: string): vo
   db.prepare('DELETE FROM containers WHERE namespace = ? AND id = ?').run(namespace, id);
 }
 
+/** What must hold for every stored container, in containerd's words. @throws INVALID_ARGUMENT */
+function validate(container: Container, stage: string): void {
+  const problem = findProblem(container);
+  if (problem !== undefined) throw invalidArgument(`${stage}: ${problem}`);
+}
+
+function findProblem(container: Container): string | undefined {
+  try {
+    checkIdentifier(container.id);
+  } catch (error) {
+    return `container.ID: ${messageOf(error)}`;
+  }
+  if (Object.hasOwn(container.extensions, '')) return 'container.Extension keys must not be zero-length';
+  try {
+    checkLabels(container.labels, 'containers.Labels');
+  } catch (error) {
+    return messageOf(error);
+  }
+  if (!container.runtime?.name) return 'container.Runtime.Name must be set';
+  if (container.spec === undefined) return 'container.Spec must be set';
+  const needsSnapshotter = container.snapshotKey !== '' && container.snapshotter === '';
+  return needsSnapshotter ? 'container.Snapshotter must be set if container.SnapshotKey is set' : undefined;
+}
+
 function checkImmutable(current: Container, given: Container): void {
   if (given.snapshotter !== current.snapshotter) {
-    throw invalidArgument(`container "${given.id}": snapshotter cannot be changed`);
+    throw invalidArgument('container.Snapshotter field is immutable');
   }
   if ((given.runtime?.name ?? '') !== (current.runtime?.name ?? '')) {
-    throw invalidArgument(`container "${given.id}": runtime.name cannot be changed`);
+    throw invalidArgument('container.Runtime.Name field is immutable');
   }
 }
 
 function applyPath(updated: Container, given: Container, path: string): void {
   if (path === 'labels' || path.startsWith('labels.')) {
-    updated.labels = updateLabels(updated.labels, given.labels, [path]);
+    updated.labels = updateLabels(updated.labels, given.labels, [path], 'update failed validation: containers.Labels');
   } else if (path.startsWith('extensions.')) {
     const key = path.slice('extensions.'.length);
-    const { [key]: replaced, ...rest } = updated.extensions;
+    const { [key]: _replaced, ...rest } = updated.extensions;
     const next = given.extensions[key];
     updated.extensions = next === undefined ? rest : { ...rest, [key]: next };
   } else if (path === 'extensions') updated.extensions = given.extensions;

@@ -127,7 +127,7 @@ function parseError(text: string, position: number, message: string): Error {
     position < characters.length
       ? `[${characters.slice(0, position).join('')} >|${characters[position]}|< ${characters.slice(position + 1).join('')}]`
       : `[${text}]`;
-  return invalidArgument(`parse error: ${place}: ${message}`);
+  return invalidArgument(`filters: parse error: ${place}: ${message}`);
 }
 
 /** An expression that does not compile is reported and matches nothing, as it does in containerd. */

@@ -5,17 +5,20 @@ import { invalidArgument } from '../../proto/errors';
 export type Labels = Record<string, string>;
 
 /** Key and value of a label together, in bytes. */
-const LABEL_BYTES_MAX = 4096;
+export const LABEL_BYTES_MAX = 4096;
+/** Characters of a key that is too long which the message shows. */
+const KEY_SHOWN_MAX = 64;
 
-/** Checks sizes and drops empty values, which stand for removal. @throws INVALID_ARGUMENT */
-export function checkLabels(labels: Labels): Labels {
+/** Checks sizes and drops empty values, which stand for removal. @throws INVALID_ARGUMENT that begins with `what` */
+export function checkLabels(labels: Readonly<Labels>, what?: string): Labels {
   const kept: Labels = Object.create(null);
   for (const [key, value] of Object.entries(labels)) {
     const size = Buffer.byteLength(key) + Buffer.byteLength(value);
     if (size > LABEL_BYTES_MAX) {
-      const shown = key.length > 10 ? key.slice(0, 10) : key;
+      const prefix = what === undefined ? '' : `${what}: `;
+      const shown = key.slice(0, KEY_SHOWN_MAX);
       throw invalidArgument(
-        `label key and value length (${size} bytes) greater than maximum size (${LABEL_BYTES_MAX} bytes), key: ${shown}`,
+        `${prefix}label key and value length (${size} bytes) greater than maximum size (${LABEL_BYTES_MAX} bytes), key: ${shown}`,
       );
     }
     if (value !== '') kept[key] = value;
@@ -35,7 +38,7 @@ export function serializeLabels(labels: Labels): string {
  * Labels after an update. `labels` replaces all, `labels.K` sets one (an empty value removes it).
  * @throws INVALID_ARGUMENT for a path outside the labels.
  */
-export function updateLabels(current: Labels, given: Labels, paths: readonly string[]): Labels {
+export function updateLabels(current: Labels, given: Labels, paths: readonly string[], what?: string): Labels {
   let result = current;
   for (const path of paths) {
     if (path === 'labels') result = given;
@@ -44,5 +47,5 @@ export function updateLabels(current: Labels, given: Labels, paths: readonly str
       result = Object.assign(Object.create(null), result, { [key]: given[key] ?? '' });
     } else throw invalidArgument(`cannot update "${path}" field`);
   }
-  return checkLabels(result);
+  return checkLabels(result, what);
 }

@@ -34,7 +34,7 @@ export function updateNamespace(
 ): Labels {
   return db.transaction(() => {
     const paths = change.paths.length > 0 ? change.paths : ['labels'];
-    const labels = updateLabels(namespaceLabels(db, change.name) ?? {}, change.labels, paths);
+    const labels = updateLabels(namespaceLabels(db, change.name) ?? {}, change.labels, paths, 'namespace.Labels');
     putNamespace(db, change.name, labels);
     onUpdated(labels);
     return labels;
@@ -43,18 +43,20 @@ export function updateNamespace(
 
 /** What keeps a namespace from being deleted, in words such as "images". */
 export function objectsOf(db: Database, name: string): string[] {
-  const kinds = [
-    ['images', 'images'],
-    ['blobs', 'blobs'],
-    ['containers', 'containers'],
-    ['snapshots', 'snapshots'],
-  ] as const;
-  return kinds
-    .filter(([table]) => db.prepare(`SELECT 1 FROM ${table} WHERE namespace = ? LIMIT 1`).get(name) !== undefined)
-    .map(([, words]) => words);
+  const has = (table: string) =>
+    db.prepare(`SELECT 1 FROM ${table} WHERE namespace = ? LIMIT 1`).get(name) !== undefined;
+  const snapshotters = db
+    .prepare('SELECT DISTINCT snapshotter FROM snapshots WHERE namespace = ? ORDER BY snapshotter')
+    .pluck()
+    .all(name) as string[];
+  return [
+    ...['images', 'blobs', 'containers'].filter(has),
+    ...snapshotters.map((snapshotter) => `snapshots on "${snapshotter}" snapshotter`),
+  ];
 }
 
-/** Deletes the record and what does not keep it: leases, ingests and task leftovers go by garbage collection. */
+/** Deletes the record and what does not keep it: its leases and unfinished ingests. Files go by garbage collection. */
 export function deleteNamespace(db: Database, name: string): void {
+  for (const table of ['leases', 'ingests']) db.prepare(`DELETE FROM ${table} WHERE namespace = ?`).run(name);
   db.prepare('DELETE FROM namespaces WHERE name = ?').run(name);
 }

@@ -2,14 +2,16 @@
 
 import { invalidArgument } from '../../proto/errors';
 import { ContainerCreate, ContainerDelete, ContainerUpdate } from '../../proto/generated/containerd.events';
-import { type Container, ContainersService } from '../../proto/generated/containerd.services.containers.v1';
-import { checkIdentifier } from '../../proto/ids';
+import { Container, ContainersService } from '../../proto/generated/containerd.services.containers.v1';
 import type { EventBus } from '../events/bus';
 import { defineService, type Service } from '../grpc/handler';
 import * as store from '../metadata/container-store';
 import type { Database } from '../metadata/database';
 import { type Lookup, parseFilters } from '../metadata/filters';
 import { ensureNamespace } from '../metadata/namespaces';
+
+/** What a request without a container asks for; it fails as a container without an id does. */
+const EMPTY = Container.decode(new Uint8Array());
 
 export interface ContainersDeps {
   readonly db: Database;
@@ -29,10 +31,9 @@ export function containersService({ db, bus }: ContainersDeps): Service {
     },
     create({ container }, context) {
       const namespace = context.requireNamespace();
-      const checked = check(container);
       const created = db.transaction(() => {
         ensureNamespace(db, namespace);
-        const result = store.createContainer(db, namespace, checked);
+        const result = store.createContainer(db, namespace, container ?? EMPTY);
         const { id, image, runtime } = result;
         bus.publish(namespace, '/containers/create', ContainerCreate, { id, image, runtime });
         return result;
@@ -41,7 +42,7 @@ export function containersService({ db, bus }: ContainersDeps): Service {
     },
     update({ container, updateMask }, context) {
       const namespace = context.requireNamespace();
-      if (container === undefined || container.id === '') throw invalidArgument('container.id is required');
+      if (container === undefined || container.id === '') throw invalidArgument('Container.ID required');
       const updated = db.transaction(() => {
         const result = store.updateContainer(db, namespace, { given: container, paths: updateMask?.paths ?? [] });
         const { id, image, labels, snapshotKey } = result;
@@ -59,20 +60,6 @@ export function containersService({ db, bus }: ContainersDeps): Service {
       return {};
     },
   });
-}
-
-/** @throws INVALID_ARGUMENT naming the field that is missing. */
-function check(container: Container | undefined): Container {
-  if (container === undefined) throw invalidArgument('container is required');
-  checkIdentifier(container.id);
-  const what = `container "${container.id}"`;
-  if (Object.hasOwn(container.extensions, '')) throw invalidArgument(`${what}: extension keys must not be zero-length`);
-  if (!container.runtime?.name) throw invalidArgument(`${what}: runtime.name must be set`);
-  if (container.spec === undefined) throw invalidArgument(`${what}: spec must be set`);
-  if (container.snapshotKey !== '' && container.snapshotter === '') {
-    throw invalidArgument(`${what}: snapshotter must be set with snapshot_key`);
-  }
-  return container;
 }
 
 function fieldsOf(container: Container): Lookup {

@@ -17,7 +17,7 @@ export function namespacesService({ db, bus }: { db: Database; bus: EventBus }):
     create({ namespace }) {
       const { name, labels } = namespace ?? { name: '', labels: {} };
       checkIdentifier(name);
-      const kept = checkLabels(labels);
+      const kept = checkLabels(labels, 'namespace.Labels');
       db.transaction(() => {
         if (store.namespaceLabels(db, name) !== undefined) throw alreadyExists(`namespace "${name}"`);
         store.putNamespace(db, name, kept);
