@@ -3,6 +3,8 @@
 import { basename, join, resolve } from 'node:path';
 import { invalidArgument } from '../../proto/errors';
 import { EventsService } from '../../proto/generated/containerd.services.events.ttrpc.v1';
+import { sha256 } from '../../proto/ids';
+import { SHIM_FLAGS } from '../../proto/shim-flags';
 import { serveTtrpc, type TtrpcServer, ttrpcService } from '../../proto/ttrpc/server';
 import type { EventBus } from '../events/bus';
 import type { Logger } from '../log';
@@ -13,10 +15,10 @@ import { RuntimeResolver } from './runtimes';
 import { TaskManager } from './task-manager';
 
 const EVENTS_SERVICE = 'containerd.services.events.ttrpc.v1.Events';
+/** 106, less a slash and a name of 32 digits. */
+const SOCKET_DIRECTORY_LENGTH_MAX = 73;
 /** Every shim keeps one connection for its events. */
 const SHIMS_MAX = 65_536;
-/** V8 settings of a shim: it is small and must stay so. */
-const SHIM_NODE_FLAGS = ['--single-threaded', '--v8-pool-size=0', '--max-semi-space-size=1', '--no-warnings'];
 
 export interface TaskSetup {
   readonly root: string;
@@ -42,8 +44,8 @@ export function createTaskManager(setup: TaskSetup): TaskManager {
   const foreign = new ForeignLauncher(environment);
   const own = new OwnLauncher({
     ...environment,
-    command: [process.execPath, ...SHIM_NODE_FLAGS, join(dist, 'shim.js')],
-    socketDirectory: join(state, 's'),
+    command: [process.execPath, ...SHIM_FLAGS, join(dist, 'shim.js')],
+    socketDirectory: shimSocketDirectory(state),
   });
   const resolver = createResolver(runtimes);
   const launchers = { own, foreign };
@@ -70,6 +72,13 @@ export function createShimEventServer(tasks: TaskManager, logger: Logger): Ttrpc
 }
 
 export const ttrpcAddressOf = (address: string) => `${address}.ttrpc`;
+
+/** Below the state directory; in a short place when that would make paths longer than a socket may have (unix(7)). */
+export function shimSocketDirectory(state: string): string {
+  const directory = join(state, 's');
+  if (directory.length <= SOCKET_DIRECTORY_LENGTH_MAX) return directory;
+  return join('/run/gantry-shims', sha256(state).slice('sha256:'.length, 'sha256:'.length + 16));
+}
 
 /** Sources run from the root of the project (tests), compiled code from dist. */
 function distDirectory(): string {
