@@ -46,6 +46,9 @@ export class ForeignLauncher implements ShimLauncher, ShimDeleter {
     return { pid: 0, bootstrap: parseBootstrap(result.stdout) };
   }
 
+  /** The shim decides. */
+  socketPath(): undefined {}
+
   async delete(bundle: Bundle, shimPath: string): Promise<Exit> {
     const result = await run({
       path: shimPath,

@@ -26,6 +26,9 @@ export interface ShimLauncher {
    * @throws UNKNOWN with the words of the shim when it fails; nothing is left running then.
    */
   start(request: LaunchRequest): Promise<LaunchedShim>;
+
+  /** Where the shim of a bundle listens, when that is decided before it is started. */
+  socketPath(bundle: Bundle): string | undefined;
 }
 
 /** Everything that the programs are told about the daemon. */

@@ -7,7 +7,7 @@ import type { Logger } from '../log';
 import { removeBundle } from './bundle-removal';
 import { removeCgroups } from './cgroup-removal';
 import { exitOf } from './exit-record';
-import type { ShimDeleter } from './launcher';
+import type { ShimDeleter, ShimLauncher } from './launcher';
 import { initOf, type ProcessTracker } from './process-tracker';
 import { ShimClient } from './shim-client';
 import { ShimLog } from './shim-log';
@@ -27,6 +27,7 @@ export interface CleanerParts {
   readonly tracker: ProcessTracker;
   readonly registry: TaskRegistry;
   readonly deleter: ShimDeleter;
+  readonly ownLauncher: ShimLauncher;
   readonly logger: Logger;
 }
 
@@ -145,11 +146,16 @@ export class TaskCleaner {
 
   private async removeFiles(task: Task): Promise<void> {
     const { bundle } = task;
-    const address = await this.attempt(task, 'read bootstrap', async () => bundle.bootstrap()?.address);
+    const socket = await this.attempt(task, 'find socket', async () => this.socketOf(task));
     await this.attempt(task, 'remove bundle', () => removeBundle(bundle));
-    if (address?.startsWith('unix:///') === true) {
-      await this.attempt(task, 'remove socket', () => removeDeadSocket(address.slice('unix://'.length)));
-    }
+    if (socket !== undefined) await this.attempt(task, 'remove socket', () => removeDeadSocket(socket));
+  }
+
+  /** A shim may have made its socket and died before anybody wrote down where. */
+  private socketOf(task: Task): string | undefined {
+    const address = task.bundle.bootstrap()?.address;
+    if (address?.startsWith('unix:///') === true) return address.slice('unix://'.length);
+    return task.isOwnShim ? this.parts.ownLauncher.socketPath(task.bundle) : undefined;
   }
 
   /** Best-effort: a failing step is logged and the rest goes on. */

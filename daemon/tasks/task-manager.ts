@@ -59,7 +59,7 @@ export class TaskManager {
     const store = new TaskStore(db);
     const tracker = new ProcessTracker({ db, store, bus: events });
     const { registry } = this;
-    const cleaner = new TaskCleaner({ store, tracker, registry, deleter, logger });
+    const cleaner = new TaskCleaner({ store, tracker, registry, deleter, ownLauncher: launchers.own, logger });
     const onShimGone = (task: Task) => this.shimGone(task);
     const shared = { store, tracker, registry, resolver, cleaner, directories, logger, onShimGone };
     this.resolver = resolver;
