@@ -4,7 +4,7 @@
 
 import type * as grpc from '@grpc/grpc-js';
 import type { Input, Method } from '../proto/codec';
-import { unavailable } from '../proto/errors';
+import { deadlineExceeded, unavailable } from '../proto/errors';
 import { ContainersService } from '../proto/generated/containerd.services.containers.v1';
 import { ContentService } from '../proto/generated/containerd.services.content.v1';
 import { DiffService } from '../proto/generated/containerd.services.diff.v1';
@@ -196,6 +196,9 @@ export class Connection {
     const text = details ?? message ?? '';
     const refused = code === 14 ? /\b(ENOENT|ECONNREFUSED|EACCES|ENOTSOCK|EPERM)\b/.exec(text)?.[1] : undefined;
     if (refused !== undefined) return unreachable(this.#options.address, refused);
+    if (code === 4 && this.#options.timeoutMs > 0) {
+      return deadlineExceeded(`no answer within ${this.#options.timeoutMs} ms (--timeout)`);
+    }
     return fromStatus(code, text);
   }
 }

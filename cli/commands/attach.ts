@@ -22,6 +22,7 @@ import {
   removeFifos,
   type Stdio,
 } from '../task/stdio';
+import { holdOpen } from '../task/streams';
 import { requireTerminal } from '../task/terminal';
 import { parseDuration } from '../values';
 import { action } from './shared';
@@ -68,8 +69,13 @@ async function start(session: Session, options: StartOptions, id: string): Promi
     await containers.update({ container: { id, labels }, updateMask: { paths: [`labels.${LOG_LABEL}`] } });
   }
   if (detach) {
-    await create();
-    await tasks.start({ containerId: id });
+    const release = holdOpen(stdio);
+    try {
+      await create();
+      await tasks.start({ containerId: id });
+    } finally {
+      release();
+    }
     return line(id);
   }
   const remove = async (): Promise<void> => {

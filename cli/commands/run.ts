@@ -8,6 +8,7 @@ import type { Session } from '../session';
 import { exitStatusOf, interruptible, supervise } from '../task/process';
 import { SignalForwarder } from '../task/signals';
 import { defaultLogUri, LOG_LABEL, logStdio, makeFifos, parseLogUri, removeFifos, type Stdio } from '../task/stdio';
+import { holdOpen } from '../task/streams';
 import { requireTerminal } from '../task/terminal';
 import { parseDuration } from '../values';
 import { createOptions } from './create-options';
@@ -81,13 +82,13 @@ function chooseStdio(session: Session, options: RunOptions, id: string): Promise
   return isPlain ? logStdio(defaultLogUri(session.namespace, id), false) : makeFifos(id, { stdin, terminal });
 }
 
-/** Tasks.Create for a container; its record goes again when that fails, as nothing ran in it. */
 async function createTask(session: Session, created: Created, stdio: Stdio): Promise<void> {
   await session.connection.tasks.create({ containerId: created.id, rootfs: created.rootfs, ...stdio });
 }
 
 async function runDetached(session: Session, created: Created, stdio: Stdio): Promise<void> {
   const { id } = created;
+  const release = holdOpen(stdio);
   try {
     await createTask(session, created, stdio);
     await session.connection.tasks.start({ containerId: id });
@@ -95,6 +96,8 @@ async function runDetached(session: Session, created: Created, stdio: Stdio): Pr
     await session.connection.tasks.delete({ containerId: id }).catch(() => undefined);
     await created.undo();
     throw new CommandError(sentenceOf(error), startFailureCode(error), { cause: error });
+  } finally {
+    release();
   }
   line(id);
 }

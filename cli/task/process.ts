@@ -44,7 +44,7 @@ export async function supervise(session: Session, options: Supervision): Promise
   try {
     const { exit } = await launch(session, options);
     signals.attach((signal) => kill(session, name, signal));
-    if (stdio.terminal) stopResizing = followSize(session, name);
+    if (stdio.terminal) stopResizing = followSize(session, name, options.create === undefined);
     if (options.stdin) streams.forwardInput();
     const outcome = await Promise.race([
       exit.then(({ exitStatus }): Outcome => ({ kind: 'exited', status: exitStatus })),
@@ -55,6 +55,8 @@ export async function supervise(session: Session, options: Supervision): Promise
       await streams.drained();
     } else {
       exit.catch(() => undefined);
+      // The cursor is where the program left it.
+      process.stderr.write('\r\n');
     }
     return outcome;
   } finally {
@@ -112,15 +114,21 @@ function closeInput(session: Session, name: ProcessName): void {
   });
 }
 
-function followSize(session: Session, name: ProcessName): () => void {
-  const resize = ({ width, height }: Size): void => {
-    session.connection.tasks.resizePty({ ...name, width, height }).catch(() => {
+/** @param redraw Change the size once more than needed, so that a program which runs already draws itself anew. */
+function followSize(session: Session, name: ProcessName, redraw: boolean): () => void {
+  const resize = async ({ width, height }: Size): Promise<void> => {
+    try {
+      await session.connection.tasks.resizePty({ ...name, width, height });
+    } catch {
       // A process that ends has no terminal any more; the next size would meet the same.
-    });
+    }
   };
   const size = terminalSize();
-  if (size !== undefined) resize(size);
-  return onResize(resize);
+  if (size !== undefined) {
+    const first = redraw ? resize({ ...size, height: size.height + 1 }) : Promise.resolve();
+    void first.then(() => resize(size));
+  }
+  return onResize((next) => void resize(next));
 }
 
 /** The exit status of this client for an outcome. */

@@ -2,7 +2,7 @@
 // blocking, so it does not matter who comes first: the readers are opened read-only, the writer read-write, which
 // succeeds without a reader (fifo(7)).
 
-import { constants, openSync } from 'node:fs';
+import { closeSync, constants, openSync } from 'node:fs';
 import { Socket } from 'node:net';
 import type { Stdio } from './stdio';
 
@@ -17,6 +17,18 @@ export interface StreamEvents {
   readonly onDetach: () => void;
   /** Nobody reads our standard output any more. */
   readonly onOutputLost: () => void;
+}
+
+/**
+ * Opens the pipes of a process that nobody stands in front of, while it is created: a shim may wait for somebody to
+ * read, and holds both ends open itself from then on. Returns what closes them again.
+ */
+export function holdOpen(stdio: Stdio): () => void {
+  const paths = [stdio.stdin, stdio.stdout, stdio.stderr].filter((path) => path.startsWith('/'));
+  const fds = paths.map((path) => openSync(path, constants.O_RDWR | constants.O_NONBLOCK));
+  return () => {
+    for (const fd of fds) closeSync(fd);
+  };
 }
 
 /** The open pipes of one process. */

@@ -182,6 +182,37 @@ suite('gantry', () => {
       expect(stdout).toContain('Read-only file system');
     });
 
+    test('keeps its options from the Node that it runs on', async () => {
+      const file = join(archives.directory, 'env');
+      writeFileSync(file, 'A=from file\nNODE_OPTIONS=--no-such-option\n');
+
+      const { code, stdout } = await run(
+        'run',
+        '--rm',
+        '--env-file',
+        file,
+        'busybox',
+        'r15',
+        'sh',
+        '-c',
+        'echo $A $NODE_OPTIONS',
+      );
+
+      expect({ code, stdout }).toEqual({ code: 0, stdout: 'from file --no-such-option\n' });
+    });
+
+    test('keeps pipes for attach with -d and -i', async () => {
+      expect((await run('run', '-d', '-i', 'busybox', 'r16', 'cat')).stdout).toBe('r16\n');
+
+      const attached = daemon.spawn(['tasks', 'attach', 'r16'], 'pipe');
+      attached.child.stdin?.write('over the pipe\n');
+      await attached.prints('over the pipe');
+      attached.child.stdin?.end();
+
+      expect((await attached.done).code).toBe(0);
+      expect((await run('containers', 'rm', 'r16')).code).toBe(0);
+    });
+
     test('confines by default and less so when told', async () => {
       const status = (...options: string[]) =>
         run(
