@@ -9,9 +9,10 @@ VERSION := $(shell sed -n 's/.*"version": "\(.*\)",/\1/p' package.json)
 CC := gcc
 CFLAGS := -std=gnu11 -O2 -Wall -Wextra -Werror
 
+.DELETE_ON_ERROR:
 .PHONY: build check test clean
 
-build: dist/.typescript dist/bin/gantryd dist/bin/gantry dist/bin/gantry-shim
+build: dist/native/libgantry.so dist/native/init dist/.typescript dist/bin/gantryd dist/bin/gantry dist/bin/gantry-shim
 
 node_modules/.installed: package-lock.json
 	npm ci --ignore-scripts --loglevel=error
@@ -24,6 +25,16 @@ proto/generated/.done: $(PROTOS) proto/generate.mts node_modules/.installed
 dist/.typescript: $(SOURCES) proto/generated/.done tsconfig.json
 	$(NODE) node_modules/typescript/bin/tsc -p tsconfig.json
 	@touch $@
+
+dist/native/libgantry.so: $(wildcard runtime-native/*.c runtime-native/*.h)
+	@mkdir -p dist/native
+	$(CC) $(CFLAGS) -fPIC -shared -pthread -fvisibility=default -Wl,--build-id=none -o $@ $(filter %.c,$^)
+
+# The first program in a container: no libc, nothing to relocate.
+dist/native/init: $(wildcard runtime-native/init/*.c runtime-native/init/*.h)
+	@mkdir -p dist/native
+	$(CC) $(CFLAGS) -Os -ffreestanding -fno-stack-protector -fno-asynchronous-unwind-tables -fno-pic -fomit-frame-pointer \
+	  -nostdlib -static -no-pie -s -Wl,--build-id=none,-z,noexecstack,-z,norelro -o $@ $(filter %.c,$^)
 
 dist/cli.js: $(shell find cli proto -name '*.ts') proto/generated/.done package.json
 	$(NODE) node_modules/esbuild/bin/esbuild cli/main.ts --bundle --platform=node --target=node24 --minify-whitespace --minify-syntax \

@@ -1,0 +1,151 @@
+/* What belongs to the process itself: session keyring, limits, user, capabilities, seccomp, working directory, network. */
+#include "init.h"
+
+#include <linux/capability.h>
+#include <linux/prctl.h>
+
+#define KEYCTL_JOIN 1
+#define KEYCTL_SETPERM_COMMAND 5
+/* What a new session keyring has (all for its possessor; view, read, link for its user) and search for its user. */
+#define KEYRING_PERMISSIONS 0x3f1b0000
+#define SECCOMP_SET_FILTER 1
+#define SIOCGIFFLAGS_REQUEST 0x8913
+#define SIOCSIFFLAGS_REQUEST 0x8914
+#define AF_INET_FAMILY 2
+#define SOCK_DGRAM_CLOEXEC 02000002
+#define IFF_UP_FLAG 1
+#define CAPABILITY_MAX 63
+
+/* A kernel without keyrings, or a filter against them, is no failure. */
+OPERATION(op_keyring)
+{
+	long ring = SYS2(keyctl, KEYCTL_JOIN, text_of(op, 0));
+
+	if (ring < 0)
+		return ring == -ENOSYS || ring == -EPERM ? 0 : ring;
+	SYS3(keyctl, KEYCTL_SETPERM_COMMAND, ring, KEYRING_PERMISSIONS);
+	return 0;
+}
+
+OPERATION(op_loopback)
+{
+	struct {
+		char name[16];
+		u16 flags;
+		char rest[22];
+	} request = {"lo", 0, {0}};
+	long result, fd = SYS3(socket, AF_INET_FAMILY, SOCK_DGRAM_CLOEXEC, 0);
+
+	(void)op;
+	if (fd < 0)
+		return fd;
+	result = SYS3(ioctl, fd, SIOCGIFFLAGS_REQUEST, &request);
+	request.flags |= IFF_UP_FLAG;
+	if (!result)
+		result = SYS3(ioctl, fd, SIOCSIFFLAGS_REQUEST, &request);
+	close_fd((int)fd);
+	return result;
+}
+
+OPERATION(op_rlimit)
+{
+	u64 limit[2] = {op->b, op->c};
+
+	return SYS4(prlimit64, 0, op->a, limit, 0);
+}
+
+OPERATION(op_seccomp)
+{
+	struct {
+		u16 count;
+		const char *filter;
+	} program = {(u16)op->a, text_of(op, 0)};
+
+	return SYS3(seccomp, SECCOMP_SET_FILTER, op->b, &program);
+}
+
+OPERATION(op_bounding)
+{
+	for (u64 capability = 0; capability <= CAPABILITY_MAX; capability++) {
+		long result;
+
+		if (op->a >> capability & 1)
+			continue;
+		result = SYS5(prctl, PR_CAPBSET_READ, capability, 0, 0, 0);
+		if (result == -EINVAL)
+			break;
+		if (result == 1)
+			result = SYS5(prctl, PR_CAPBSET_DROP, capability, 0, 0, 0);
+		if (result < 0)
+			return result;
+	}
+	return 0;
+}
+
+/* Keeps the permitted set, which capset cuts down afterwards. */
+OPERATION(op_user)
+{
+	long result = SYS5(prctl, PR_SET_KEEPCAPS, 1, 0, 0, 0);
+
+	if (!result)
+		result = SYS2(setgroups, op->c, text_of(op, 0));
+	if (!result)
+		result = SYS1(setgid, op->b);
+	if (!result)
+		result = SYS1(setuid, op->a);
+	if (!result)
+		result = SYS5(prctl, PR_SET_KEEPCAPS, 0, 0, 0, 0);
+	return result;
+}
+
+OPERATION(op_capabilities)
+{
+	struct __user_cap_header_struct header = {_LINUX_CAPABILITY_VERSION_3, 0};
+	struct __user_cap_data_struct data[2] = {
+		{(u32)op->a, (u32)op->b, (u32)op->c},
+		{(u32)(op->a >> 32), (u32)(op->b >> 32), (u32)(op->c >> 32)},
+	};
+
+	return SYS2(capset, &header, data);
+}
+
+OPERATION(op_ambient)
+{
+	long result = SYS5(prctl, PR_CAP_AMBIENT, PR_CAP_AMBIENT_CLEAR_ALL, 0, 0, 0);
+
+	for (u64 capability = 0; !result && capability <= CAPABILITY_MAX; capability++)
+		if (op->a >> capability & 1)
+			result = SYS5(prctl, PR_CAP_AMBIENT, PR_CAP_AMBIENT_RAISE, capability, 0, 0);
+	return result;
+}
+
+/* The kernel names a directory outside the root "(unreachable)...": a leaked descriptor must not become the way out. */
+OPERATION(op_change_directory)
+{
+	char path[PATH_SIZE];
+	long result = SYS1(chdir, text_of(op, 0));
+
+	if (result)
+		return result;
+	result = SYS2(getcwd, path, sizeof(path));
+	if (result > 0 && path[0] == '/')
+		return 0;
+	stage = STAGE_OUTSIDE;
+	return -ENOENT;
+}
+
+/* The process may open its own stdio again through /proc/self/fd. /dev/null belongs to all and stays as it is. */
+OPERATION(op_stdio_owner)
+{
+	for (int fd = 0; fd <= 2; fd++) {
+		struct statx st;
+		long result = stat_of(fd, &st);
+
+		if (result < 0 || st.stx_uid == op->a || is_device(&st, S_IFCHR, 1, 3))
+			continue;
+		result = SYS3(fchown, fd, op->a, st.stx_gid);
+		if (result < 0 && result != -EINVAL && result != -EPERM && result != -EROFS)
+			return result;
+	}
+	return 0;
+}

@@ -1,0 +1,138 @@
+/* Thin system call wrappers for native.ts. Each returns a result or -errno and none waits, except where it says so. */
+#define _GNU_SOURCE
+#include <errno.h>
+#include <fcntl.h>
+#include <poll.h>
+#include <signal.h>
+#include <stdint.h>
+#include <string.h>
+#include <sys/ioctl.h>
+#include <sys/prctl.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <sys/syscall.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+static int result_of(long result)
+{
+	return result < 0 ? -errno : (int)result;
+}
+
+/* A pair of SOCK_SEQPACKET sockets: one message is one send. */
+int gantry_socketpair(int32_t *fds)
+{
+	return result_of(socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, fds));
+}
+
+/* Waits up to timeout_ms for a message; its size, 0 at the end, -EAGAIN when none came. *fd is a descriptor sent along or -1. */
+int gantry_receive(int socket, void *buffer, int64_t size, int32_t *fd, int timeout_ms)
+{
+	char control[CMSG_SPACE(sizeof(int))];
+	struct iovec vector = {buffer, (size_t)size};
+	struct msghdr header = {.msg_iov = &vector, .msg_iovlen = 1, .msg_control = control, .msg_controllen = sizeof(control)};
+	struct pollfd poller = {.fd = socket, .events = POLLIN};
+	ssize_t received;
+	int ready;
+
+	*fd = -1;
+	do
+		ready = poll(&poller, 1, timeout_ms);
+	while (ready < 0 && errno == EINTR);
+	if (ready <= 0)
+		return ready < 0 ? -errno : -EAGAIN;
+	do
+		received = recvmsg(socket, &header, MSG_CMSG_CLOEXEC | MSG_DONTWAIT);
+	while (received < 0 && errno == EINTR);
+	if (received < 0)
+		return errno == ECONNRESET ? 0 : -errno;
+	struct cmsghdr *first = CMSG_FIRSTHDR(&header);
+	if (first && first->cmsg_level == SOL_SOCKET && first->cmsg_type == SCM_RIGHTS)
+		memcpy(fd, CMSG_DATA(first), sizeof(int));
+	return (int)received;
+}
+
+int gantry_send_byte(int socket)
+{
+	return result_of(send(socket, "g", 1, MSG_NOSIGNAL));
+}
+
+/* Reaps the child if it has exited: 1 and its status as waitid gives it, 0 while it runs. With wait, waits. */
+int gantry_reap(int pid, int32_t *code, int32_t *status, int wait)
+{
+	siginfo_t info = {0};
+	int result;
+
+	do
+		result = waitid(P_PID, (id_t)pid, &info, WEXITED | __WALL | (wait ? 0 : WNOHANG));
+	while (result < 0 && errno == EINTR);
+	if (result < 0)
+		return -errno;
+	*code = info.si_code;
+	*status = info.si_status;
+	return info.si_pid != 0;
+}
+
+/* The pid of some child that has exited, without reaping it; 0 when there is none. */
+int gantry_peek_exited(void)
+{
+	siginfo_t info = {0};
+
+	if (waitid(P_ALL, 0, &info, WEXITED | WNOHANG | WNOWAIT | __WALL) < 0)
+		return errno == ECHILD ? 0 : -errno;
+	return info.si_pid;
+}
+
+int gantry_become_subreaper(void)
+{
+	return result_of(prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0));
+}
+
+int gantry_pidfd_open(int pid)
+{
+	return result_of(syscall(SYS_pidfd_open, pid, 0));
+}
+
+int gantry_pidfd_signal(int pidfd, int signal)
+{
+	return result_of(syscall(SYS_pidfd_send_signal, pidfd, signal, NULL, 0));
+}
+
+int gantry_mkfifo(const char *path, int mode)
+{
+	return result_of(mkfifo(path, (mode_t)mode));
+}
+
+int gantry_pipe(int32_t *fds)
+{
+	return result_of(pipe2(fds, O_CLOEXEC));
+}
+
+int gantry_set_blocking(int fd, int blocking)
+{
+	int flags = fcntl(fd, F_GETFL);
+
+	if (flags < 0)
+		return -errno;
+	return result_of(fcntl(fd, F_SETFL, blocking ? flags & ~O_NONBLOCK : flags | O_NONBLOCK));
+}
+
+int gantry_set_window_size(int fd, int rows, int columns)
+{
+	struct winsize size = {.ws_row = (unsigned short)rows, .ws_col = (unsigned short)columns};
+
+	return result_of(ioctl(fd, TIOCSWINSZ, &size));
+}
+
+int gantry_peer_credentials(int fd, int32_t *credentials)
+{
+	struct ucred peer;
+	socklen_t size = sizeof(peer);
+
+	if (getsockopt(fd, SOL_SOCKET, SO_PEERCRED, &peer, &size) < 0)
+		return -errno;
+	credentials[0] = peer.pid;
+	credentials[1] = (int32_t)peer.uid;
+	credentials[2] = (int32_t)peer.gid;
+	return 0;
+}
