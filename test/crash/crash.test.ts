@@ -12,6 +12,8 @@ const ROUNDS = Number(process.env['CRASH_ROUNDS'] ?? 100);
 const SEED = Number(process.env['CRASH_SEED'] ?? Date.now() % 1_000_000);
 /** The daemon is killed this long after work has begun, at most. */
 const KILL_AFTER_MS_MAX = 400;
+/** Share of the rounds in which a shim dies, too. */
+const SHIM_KILL_SHARE = 0.2;
 const TIMEOUT_MS = 600_000;
 
 const missing = missingForTasks();
@@ -63,6 +65,7 @@ async function crashOnce(daemon: TestDaemon, random: () => number, round: number
   await daemon.kill();
   workload.stop();
   await running;
+  if (random() < SHIM_KILL_SHARE) killOneShim(daemon, workload.model);
   await daemon.boot();
 
   expect(integrity(daemon)).toBe('ok');
@@ -75,6 +78,17 @@ async function crashOnce(daemon: TestDaemon, random: () => number, round: number
   for (const id of workload.model.containers) await daemon.containers.delete({ id }).catch(() => undefined);
   await daemon.untilClean();
   return workload.model;
+}
+
+/** A task whose shim died as well is gone after the restart. */
+function killOneShim(daemon: TestDaemon, model: Model): void {
+  for (const [id, state] of model.tasks) {
+    const pid = state === 'running' ? daemon.shimPid(id) : 0;
+    if (pid === 0) continue;
+    process.kill(pid, 'SIGKILL');
+    model.tasks.set(id, 'deleted');
+    return;
+  }
 }
 
 function integrity(daemon: TestDaemon): unknown {
