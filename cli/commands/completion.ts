@@ -14,11 +14,17 @@ const TIMEOUT = '2s';
 const SCRIPTS: Record<Shell, string> = {
   bash: `# bash completion for gantry: source it, or put it into /usr/share/bash-completion/completions/gantry
 _gantry() {
-  local IFS=$'\\n' cur="\${COMP_WORDS[COMP_CWORD]}"
-  COMPREPLY=($(compgen -W "$(gantry __complete -- "\${COMP_WORDS[@]:1:COMP_CWORD}" 2>/dev/null | cut -f1)" -- "$cur"))
-  [ \${#COMPREPLY[@]} -eq 0 ] && COMPREPLY=($(compgen -f -- "$cur"))
+  # Words as the user sees them: bash itself would also break them at colons, which image names and digests have.
+  local line="\${COMP_LINE:0:COMP_POINT}" IFS=$' \\t' words cur
+  read -ra words <<<"$line"
+  [[ $line == *[[:space:]] ]] && words+=("")
+  cur="\${words[\${#words[@]} - 1]}"
+  IFS=$'\\n'
+  COMPREPLY=($(compgen -W "$(gantry __complete -- "\${words[@]:1}" 2>/dev/null | cut -f1)" -- "$cur"))
+  [ \${#COMPREPLY[@]} -eq 0 ] && compopt -o filenames && COMPREPLY=($(compgen -f -- "$cur"))
+  if [[ $cur == *:* && $COMP_WORDBREAKS == *:* ]]; then COMPREPLY=("\${COMPREPLY[@]#"\${cur%:*}:"}"); fi
 }
-complete -o filenames -F _gantry gantry
+complete -F _gantry gantry
 `,
   zsh: `#compdef gantry
 # zsh completion for gantry: put it as _gantry into a directory of $fpath
