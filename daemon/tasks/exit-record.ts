@@ -24,6 +24,9 @@ export function readExitRecord(bundle: Bundle, execId: string): Exit | undefined
 /** How a process ended: as stored, else as its shim recorded, else `fallback`. */
 export function exitOf(process: ProcessRecord, bundle: Bundle, fallback: Exit): Exit {
   if (process.status === 'stopped') return process;
-  const exit = readExitRecord(bundle, process.execId) ?? fallback;
-  return { ...exit, pid: process.pid === 0 ? exit.pid : process.pid };
+  const { pid } = process;
+  const record = readExitRecord(bundle, process.execId);
+  // A record with another pid is of an earlier exec of the same id.
+  if (record !== undefined && (pid === 0 || record.pid === pid)) return record;
+  return { ...fallback, pid: pid === 0 ? fallback.pid : pid };
 }
