@@ -27,7 +27,7 @@ function unmountBelow(path: string): void {
 }
 
 /** Mount points at or below a path, deepest first (proc_pid_mountinfo(5)). */
-export function mountsBelow(path: string): string[] {
+function mountsBelow(path: string): string[] {
   return readFileSync('/proc/self/mountinfo', 'utf8')
     .split('\n')
     .map((line) => unescapeOctal(line.split(' ')[4] ?? ''))

@@ -7,7 +7,7 @@ import type { Bundle } from './bundle';
 import type { Exit, ProcessRecord } from './task-store';
 
 /** The exit of a process in the bundle, or undefined where there is no complete record. */
-export function readExitRecord(bundle: Bundle, execId: string): Exit | undefined {
+function readExitRecord(bundle: Bundle, execId: string): Exit | undefined {
   try {
     const name = execId === '' ? 'exit.json' : `exit-${execId}.json`;
     const record = JSON.parse(readFileSync(join(bundle.path, name), 'utf8')) as Record<string, unknown>;
