@@ -2,8 +2,12 @@
 
 import { join } from 'node:path';
 import { errorKind, messageOf } from '../proto/errors';
+import { openSnapshotters } from '../snapshotter/index';
 import type { Config } from './config';
 import { ContentStore } from './content/store';
+import type { ApplyDeps } from './diff/apply';
+import { clearMounts } from './diff/target';
+import { UnpackPool } from './diff/unpack-pool';
 import { freeAddress, lockRoot, prepareDirectory, privateDirectory } from './directories';
 import { EventBus } from './events/bus';
 import { Collector } from './gc/collector';
@@ -63,6 +67,9 @@ export async function startDaemon(config: Config, log: Logger, onFatal: (error: 
   collector.addSweeper({ type: 'content', sweep: () => content.sweep() });
   collector.addPins(() => content.openIngests());
   parts.defer(() => collector.stop());
+  const snapshotters = await openSweptSnapshotters(config, db, collector);
+  const diff = openDiff(config.state, content);
+  parts.defer(() => diff.pool.close());
   const { root, state, address, runtimes } = config;
   const debug = config.log.level === 'debug';
   const tasks = createTaskManager({ root, state, address, debug, runtimes, db, events, logger: log });
@@ -74,6 +81,8 @@ export async function startDaemon(config: Config, log: Logger, onFatal: (error: 
     events,
     content,
     collector,
+    diff,
+    snapshotters,
     tasks,
     version: readVersion(),
     introspection: {
@@ -84,7 +93,11 @@ export async function startDaemon(config: Config, log: Logger, onFatal: (error: 
           databasePath: db.path,
           sharing: content.sharing,
           gc: config.gc,
-          snapshotters: [],
+          snapshotters: [...snapshotters.values()].map(({ name, root, capabilities }) => ({
+            id: name,
+            root,
+            capabilities,
+          })),
           services: services.map(serviceName),
         }),
       runtimeInfo: (request, signal) => runtimeInfo(resolver, request, signal),
@@ -115,6 +128,25 @@ function openDatabase(root: string, onSyncFailure: (error: unknown) => void): Da
     const failure = errorKind(error) === 'resource exhausted' ? 'directory' : 'database';
     throw new StartError(failure, `cannot open the metadata database: ${messageOf(error)}`, { cause: error });
   }
+}
+
+/** Snapshotters whose leftover data goes with every collection. @throws StartError "directory" */
+async function openSweptSnapshotters(config: Config, db: Database, collector: Collector) {
+  try {
+    const snapshotters = await openSnapshotters({ root: config.root, db, overlayfs: config.overlayfs });
+    for (const snapshotter of snapshotters.values()) {
+      collector.addSweeper({ type: `snapshots/${snapshotter.name}`, sweep: () => snapshotter.cleanup() });
+    }
+    return snapshotters;
+  } catch (error) {
+    throw new StartError('directory', `cannot open the snapshots: ${messageOf(error)}`, { cause: error });
+  }
+}
+
+function openDiff(state: string, content: ContentStore): ApplyDeps {
+  const mountDirectory = privateDirectory(state, 'mounts');
+  clearMounts(mountDirectory);
+  return { content, pool: new UnpackPool(), mountDirectory };
 }
 
 /** @throws StartError "address" */

@@ -1,6 +1,8 @@
 // The table of gRPC services. Adding one is one line here.
 
+import type { Snapshotter } from '../../snapshotter/snapshotter';
 import type { ContentStore } from '../content/store';
+import type { ApplyDeps } from '../diff/apply';
 import type { EventBus } from '../events/bus';
 import type { Collector } from '../gc/collector';
 import type { Service } from '../grpc/handler';
@@ -8,6 +10,7 @@ import type { Database } from '../metadata/database';
 import type { TaskManager } from '../tasks/task-manager';
 import { containersService } from './containers';
 import { contentService } from './content';
+import { diffService } from './diff';
 import { eventsService } from './events';
 import { healthService } from './health';
 import { imagesService } from './images';
@@ -15,6 +18,7 @@ import { type IntrospectionDeps, introspectionService } from './introspection';
 import { leasesService } from './leases';
 import { namespacesService } from './namespaces';
 import { reflectionServices } from './reflection';
+import { snapshotsService } from './snapshots';
 import { tasksService } from './tasks';
 import { versionService } from './version';
 
@@ -24,13 +28,15 @@ export interface ServiceParts {
   readonly events: EventBus;
   readonly content: ContentStore;
   readonly collector: Collector;
+  readonly diff: ApplyDeps;
+  readonly snapshotters: ReadonlyMap<string, Snapshotter>;
   readonly tasks: TaskManager;
   readonly introspection: IntrospectionDeps;
   readonly version: { readonly version: string; readonly revision: string };
 }
 
 export function buildServices(parts: ServiceParts): Service[] {
-  const { db, events, content, collector, tasks, introspection, version } = parts;
+  const { db, events, content, collector, diff, snapshotters, tasks, introspection, version } = parts;
   const services: Service[] = [
     versionService(version.version, version.revision),
     introspectionService(introspection),
@@ -39,6 +45,8 @@ export function buildServices(parts: ServiceParts): Service[] {
     contentService({ content }),
     imagesService({ db, events, collector }),
     leasesService({ db, collector }),
+    snapshotsService({ db, events, snapshotters }),
+    diffService(diff),
     tasksService({ tasks }),
     eventsService(events),
   ];

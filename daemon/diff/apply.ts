@@ -1,0 +1,58 @@
+// Diff.Apply: a layer blob of the content store, unpacked into the mounts of a snapshot.
+
+import { ApiError, errorKind, invalidArgument, messageOf } from '../../proto/errors';
+import type { Descriptor } from '../../proto/generated/containerd.types';
+import { checkDigest } from '../../proto/ids';
+import type { Mount } from '../../runtime-native/index';
+import { syncFileSystem } from '../../runtime-native/tree';
+import type { UnpackTarget } from '../../runtime-native/unpack';
+import type { ContentStore } from '../content/store';
+import { LAYER_TAR, mayBeCompressed } from './media-types';
+import { directTarget, withMount } from './target';
+import type { Unpacked, UnpackPool } from './unpack-pool';
+
+export interface ApplyDeps {
+  readonly content: ContentStore;
+  readonly pool: UnpackPool;
+  /** Where temporary mounts are made; cleared at start. */
+  readonly mountDirectory: string;
+}
+
+export interface ApplyOptions {
+  readonly namespace: string;
+  readonly diff: Descriptor;
+  readonly mounts: readonly Mount[];
+  /** Wait until the result is on disk. */
+  readonly syncFs: boolean;
+  readonly signal: AbortSignal;
+}
+
+/**
+ * Unpacks and returns the descriptor of the uncompressed archive.
+ * @throws UNKNOWN for a media type that is no layer, NOT_FOUND without the blob, INVALID_ARGUMENT for a bad layer. The
+ * target is then incomplete: the caller removes the snapshot.
+ */
+export async function applyLayer(deps: ApplyDeps, options: ApplyOptions): Promise<Descriptor> {
+  const { namespace, diff, mounts, syncFs, signal } = options;
+  const compressed = mayBeCompressed(diff.mediaType);
+  deps.content.blobs.get(namespace, checkDigest(diff.digest));
+  if (mounts.length === 0) throw invalidArgument(`layer ${diff.digest}: mounts must not be empty`);
+  const blob = deps.content.blobPath(diff.digest);
+  const unpack = async (target: UnpackTarget): Promise<Unpacked> => {
+    const unpacked = await deps.pool.unpack({ blob, mayBeCompressed: compressed, target }, signal);
+    if (syncFs) await syncFileSystem(target.root);
+    return unpacked;
+  };
+  try {
+    const target = directTarget(mounts);
+    const { digest, sizeBytes } =
+      target === undefined
+        ? await withMount(mounts, deps.mountDirectory, (root) => unpack({ root, whiteouts: 'delete', lowers: [] }))
+        : await unpack(target);
+    return { mediaType: LAYER_TAR, digest, size: BigInt(sizeBytes), annotations: {} };
+  } catch (error) {
+    const kind = errorKind(error) ?? 'unknown';
+    if (kind === 'canceled') throw error;
+    throw new ApiError(kind, `failed to extract layer ${diff.digest}: ${messageOf(error)}`, { cause: error });
+  }
+}

@@ -1,0 +1,99 @@
+// What a snapshotter is: root file systems by key, as mounts. Keys and names are those of one namespace; kinds and rules
+// are containerd's (wire/semantics.md, Snapshots). Implementations: LocalSnapshotter over a driver for directories of
+// this machine; a remote one can stand beside it, because records are always the daemon's and only mounts() and what
+// makes or measures data can wait for somebody else.
+
+import type { Mount } from '../runtime-native/index';
+
+/** view and active snapshots have keys, committed ones names; both share one space. */
+export type SnapshotKind = 'view' | 'active' | 'committed';
+
+export interface SnapshotInfo {
+  readonly kind: SnapshotKind;
+  /** Key of an active snapshot or view, name of a committed one. */
+  readonly name: string;
+  /** Name of the parent, empty for none. */
+  readonly parent: string;
+  readonly labels: Readonly<Record<string, string>>;
+  readonly createdAtNs: bigint;
+  readonly updatedAtNs: bigint;
+}
+
+export interface SnapshotUsage {
+  /** Disk space in bytes, parents not counted. */
+  readonly sizeBytes: bigint;
+  readonly inodes: bigint;
+}
+
+export interface CreateOptions {
+  readonly labels?: Readonly<Record<string, string>>;
+  /** Runs inside the transaction that writes the record: leases, events. What it throws undoes the creation. */
+  readonly within?: () => void;
+}
+
+export interface CommitOptions extends CreateOptions {
+  /** Sets the parent of a snapshot without one. Only where `capabilities` has rebase. */
+  readonly parent?: string;
+}
+
+export interface RemoveOptions {
+  readonly within?: () => void;
+}
+
+/** The label by which Prepare names the committed snapshot that it works for, so that a backend may provide it. */
+export const TARGET_LABEL = 'containerd.io/snapshot.ref';
+
+/** All methods throw NOT_FOUND for an unknown key; names in messages are those of the caller. */
+export interface Snapshotter {
+  readonly name: string;
+  /** Directory below which the data is, empty for none. */
+  readonly root: string;
+  readonly capabilities: readonly string[];
+
+  stat(namespace: string, key: string): SnapshotInfo;
+
+  /**
+   * Replaces the labels by what `change` makes of them.
+   * @returns the snapshot afterwards
+   */
+  update(
+    namespace: string,
+    key: string,
+    change: (labels: Readonly<Record<string, string>>) => Record<string, string>,
+  ): SnapshotInfo;
+
+  /** What an active snapshot holds now, what a committed one held when it was committed; nothing for views. */
+  usage(namespace: string, key: string): Promise<SnapshotUsage>;
+
+  /** @throws FAILED_PRECONDITION for a committed snapshot */
+  mounts(namespace: string, key: string): Promise<Mount[]>;
+
+  /**
+   * Makes an active snapshot on top of `parent` (empty for none) and returns its writable mounts.
+   * @throws ALREADY_EXISTS for the key, or for the target that TARGET_LABEL names; NOT_FOUND for the parent;
+   * INVALID_ARGUMENT when the parent is not committed
+   */
+  prepare(namespace: string, key: string, parent: string, options?: CreateOptions): Promise<Mount[]>;
+
+  /** The same with read-only mounts. */
+  view(namespace: string, key: string, parent: string, options?: CreateOptions): Promise<Mount[]>;
+
+  /**
+   * Turns an active snapshot into a committed one; its data is on disk before the record is. Labels of the key are not
+   * kept.
+   * @throws ALREADY_EXISTS for the name, FAILED_PRECONDITION when the key is no active snapshot
+   */
+  commit(namespace: string, name: string, key: string, options?: CommitOptions): Promise<void>;
+
+  /**
+   * Removes the record; the data goes with the next cleanup().
+   * @throws FAILED_PRECONDITION while other snapshots have it as their parent
+   */
+  remove(namespace: string, key: string, options?: RemoveOptions): void;
+
+  /** All snapshots of the namespace, in the order of their names' bytes. */
+  walk(namespace: string): SnapshotInfo[];
+
+  /** Removes data that no record stands for. */
+  cleanup(): Promise<void>;
+}
