@@ -3,12 +3,13 @@
 import type { Field, MessageType } from '../../proto/codec';
 import * as events from '../../proto/generated/containerd.events';
 import * as runc from '../../proto/generated/containerd.runc.v1';
+import { ImageCreate, ImageDelete, ImageUpdate } from '../../proto/generated/containerd.services.images.v1';
 import type { Envelope } from '../../proto/generated/containerd.types';
 import type { Any } from '../../proto/generated/google.protobuf';
 import { type Lookup, present } from '../metadata/filters';
 
 const PAYLOADS = new Map<string, MessageType<unknown>>(
-  [...Object.values(events), ...Object.values(runc)]
+  [...Object.values(events), ...Object.values(runc), ImageCreate, ImageUpdate, ImageDelete]
     .filter((value): value is MessageType<never> => typeof value === 'object' && 'decode' in value)
     .map((type) => [(type as MessageType<unknown>).name, type as MessageType<unknown>]),
 );

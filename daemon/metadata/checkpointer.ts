@@ -2,7 +2,8 @@
 // loop. The worker is started when the WAL has grown and ends when it has had nothing to do for a while, because an
 // idle thread costs memory.
 
-import { extname, join } from 'node:path';
+import { existsSync } from 'node:fs';
+import { join, resolve } from 'node:path';
 import { Worker } from 'node:worker_threads';
 
 /** passive never waits for writers; restart makes them wait for the rest, so that the WAL can start again. */
@@ -16,6 +17,8 @@ const IDLE_MS = 10_000;
 /** After so many passive checkpoints in a row that left the WAL too large, writers are made to wait once. */
 const PASSIVE_RUNS_MAX = 4;
 const PAUSE_MS = 1000;
+/** Rest after a failed checkpoint; the WAL just keeps growing meanwhile. */
+const RETRY_MS = 10_000;
 const WORKER_LIMITS = { maxOldGenerationSizeMb: 16, maxYoungGenerationSizeMb: 2, stackSizeMb: 1 };
 
 export class Checkpointer {
@@ -26,6 +29,7 @@ export class Checkpointer {
   #passiveRuns = 0;
   #lastEndedAt = 0;
   #isClosed = false;
+  #notBefore = 0;
 
   constructor(path: string) {
     this.#path = path;
@@ -33,7 +37,7 @@ export class Checkpointer {
 
   /** Asks for a checkpoint. Cheap when one is running already. */
   request(): void {
-    if (this.#isRunning || this.#isClosed) return;
+    if (this.#isRunning || this.#isClosed || Date.now() < this.#notBefore) return;
     const isRepeated = Date.now() - this.#lastEndedAt < PAUSE_MS;
     this.#passiveRuns = isRepeated ? this.#passiveRuns + 1 : 0;
     const mode: CheckpointMode = this.#passiveRuns > PASSIVE_RUNS_MAX ? 'RESTART' : 'PASSIVE';
@@ -57,13 +61,15 @@ export class Checkpointer {
   }
 
   #start(): Worker {
-    const worker = new Worker(join(__dirname, `checkpoint-worker${extname(__filename)}`), {
+    const worker = new Worker(workerFile(), {
       workerData: this.#path,
       resourceLimits: WORKER_LIMITS,
     });
     worker.on('message', () => this.#ended(worker));
-    // A failed checkpoint loses nothing: the WAL keeps growing and the next request tries again.
-    worker.on('error', (error) => process.emitWarning(`checkpoint of "${this.#path}" failed: ${error.message}`));
+    worker.on('error', (error) => {
+      this.#notBefore = Date.now() + RETRY_MS;
+      process.emitWarning(`checkpoint of "${this.#path}" failed: ${error.message}`);
+    });
     worker.on('exit', () => {
       if (this.#worker === worker) this.#worker = undefined;
       this.#isRunning = false;
@@ -80,4 +86,10 @@ export class Checkpointer {
       worker.postMessage('END');
     }, IDLE_MS).unref();
   }
+}
+
+/** The compiled worker, also for tests that run from sources: a thread does not get their compiler. */
+function workerFile(): string {
+  const compiled = join(__dirname, 'checkpoint-worker.js');
+  return existsSync(compiled) ? compiled : resolve(__dirname, '../../dist/daemon/metadata/checkpoint-worker.js');
 }

@@ -3,7 +3,7 @@
 // the event loop. Never open the database file itself a second time in this process: closing that descriptor would
 // drop SQLite's POSIX locks. It must not know any table.
 
-import { closeSync, existsSync, fdatasync, fdatasyncSync, fstatSync, fsyncSync, openSync, statSync } from 'node:fs';
+import fs, { closeSync, existsSync, fdatasyncSync, fstatSync, fsyncSync, openSync, statSync } from 'node:fs';
 import { dirname } from 'node:path';
 import Sqlite from 'better-sqlite3';
 import { dataLoss, internal, isErrno, messageOf, resourceExhausted } from '../../proto/errors';
@@ -52,6 +52,7 @@ export class Database {
   #running: Sync | undefined;
   #next: Promise<void> | undefined;
   #failure: unknown;
+  #syncs = 0;
 
   private constructor(path: string, connection: Sqlite.Database, walFd: number, options: DatabaseOptions) {
     this.path = path;
@@ -129,6 +130,11 @@ export class Database {
     return this.#isInTransaction;
   }
 
+  /** Syncs of the WAL so far. */
+  get syncCount(): number {
+    return this.#syncs;
+  }
+
   /** Counts written rows: two equal values mean that nothing was written in between. */
   get changes(): bigint {
     return this.#changes();
@@ -183,9 +189,10 @@ export class Database {
   #sync(): Promise<void> {
     this.#next = undefined;
     if (this.#isClosed) return Promise.resolve();
+    this.#syncs += 1;
     const changes = this.#changes();
     const done = new Promise<void>((resolve, reject) => {
-      fdatasync(this.#walFd, (error) => {
+      fs.fdatasync(this.#walFd, (error) => {
         this.#running = undefined;
         if (error !== null) {
           this.#fail(error);
