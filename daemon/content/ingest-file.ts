@@ -10,7 +10,7 @@ import { type DigestAlgorithm, Hasher } from './hasher';
 
 const REHASH_BYTES = 512 << 10;
 /** Unsynced bytes after which writing back starts in the background, so that the commit's sync has little left. */
-const FLUSH_BYTES = 32 << 20;
+const FLUSH_BYTES = 16 << 20;
 const BLOB_MODE = 0o444;
 
 export class IngestFile {
