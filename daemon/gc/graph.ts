@@ -128,7 +128,7 @@ export function evaluateConditions(db: Database, nowNs: bigint): void {
     .all() as ConditionalEdge[];
   for (const row of rows) {
     const isActive = isConditionMet(row.condition, row.used_at ?? undefined, nowNs) ? 1 : 0;
-    if (isActive === row.is_active) continue;
+    if (isActive === Number(row.is_active)) continue;
     db.prepare(
       `UPDATE gc_edges SET is_active = ? WHERE namespace = ? AND from_type = ? AND from_key = ? AND to_type = ?
         AND to_key = ? AND cause = ?`,
@@ -144,7 +144,7 @@ interface ConditionalEdge {
   readonly to_key: string;
   readonly cause: string;
   readonly condition: string;
-  readonly is_active: number;
+  readonly is_active: bigint;
   readonly used_at: string | null;
 }
 

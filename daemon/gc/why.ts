@@ -55,11 +55,11 @@ function holdersOf(db: Database, visit: Visit): Visit[] {
       `SELECT from_type, from_key, cause, is_label FROM gc_edges
         WHERE namespace = ? AND to_type = ? AND to_key = ? AND is_active = 1 AND from_type != '${ROOT_TYPE}'`,
     )
-    .all(namespace, type, key) as { from_type: string; from_key: string; cause: string; is_label: number }[];
+    .all(namespace, type, key) as { from_type: string; from_key: string; cause: string; is_label: bigint }[];
   return rows.map((row) => ({
     // The cause of an edge belongs to the step it leads to; it is moved there by chainOf().
     step: { namespace, type: row.from_type, key: row.from_key, cause: row.cause },
-    isStructural: visit.isStructural && row.is_label === 0,
+    isStructural: visit.isStructural && Number(row.is_label) === 0,
     next: visit,
   }));
 }

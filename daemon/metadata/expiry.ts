@@ -6,12 +6,15 @@ export const EXPIRE_LABEL = 'containerd.io/gc.expire';
 const RFC3339 = /^(\d{4})-(\d\d)-(\d\d)T(\d\d):(\d\d):(\d\d)(?:\.(\d+))?(?:Z|([+-])(\d\d):(\d\d))$/;
 const MINUTE_MS = 60_000;
 const NS_PER_MS = 1_000_000n;
+/** What a column holds: nanoseconds until the year 2262. */
+const INT64_MAX = 2n ** 63n - 1n;
 
 /** Nanoseconds since 1970, at least 1; 0 when there is no such label or it is no RFC 3339 time: then nothing expires. */
 export function expiryOf(labels: Readonly<Record<string, string>>): bigint {
   const ns = parseRfc3339(labels[EXPIRE_LABEL] ?? '');
   if (ns === undefined) return 0n;
-  return ns > 0n ? ns : 1n;
+  if (ns <= 0n) return 1n;
+  return ns < INT64_MAX ? ns : INT64_MAX;
 }
 
 /** Nanoseconds since 1970, or undefined when the text is not an RFC 3339 time. */
