@@ -130,17 +130,16 @@ export class Container {
   /** Sends a signal to init, to all processes of the container, or to an exec. */
   kill(execId: string, signal: number, all: boolean): void {
     const target = this.process(execId);
-    checkAction(target === this.init ? 'init' : 'exec', 'kill', target.state);
-    if (target === this.init) {
-      try {
-        this.#runtimeContainer.kill(signal, all);
-      } catch (error) {
-        throw asKillError(error);
-      }
+    const isInit = target === this.init;
+    // With "all" a stopped container is no mistake: whoever is left in it gets the signal.
+    if (isInit && all && target.state === 'stopped') {
+      if (signal === SIGKILL) this.#killAll();
       return;
     }
+    checkAction(isInit ? 'init' : 'exec', 'kill', target.state);
     try {
-      process.kill(target.pid, signal);
+      if (isInit) this.#runtimeContainer.kill(signal, all);
+      else process.kill(target.pid, signal);
     } catch (error) {
       throw asKillError(error);
     }
@@ -179,10 +178,10 @@ export class Container {
     });
   }
 
-  /** Ignored for a process without a terminal. Sizes are cut to 16 bits, as the terminal's own are. */
+  /** Ignored for a process without a terminal, and for init in every state, as runc's shim does. Sizes are cut to 16 bits, as the terminal's own are. */
   resize(execId: string, rows: number, columns: number): void {
     const process = this.process(execId);
-    checkAction(process === this.init ? 'init' : 'exec', 'resize', process.state);
+    if (process !== this.init) checkAction('exec', 'resize', process.state);
     const fd = process.io?.terminalFd;
     if (fd !== undefined) this.#context.runtime.resizeTerminal(fd, rows & 0xffff, columns & 0xffff);
   }

@@ -59,10 +59,6 @@ const INIT: Refusals = {
     stopped: refusal('cannot update a stopped container'),
     deleted: refusal('cannot update a deleted process'),
   },
-  resize: {
-    stopped: refusal('cannot resize a stopped container'),
-    deleted: refusal('cannot resize a deleted process'),
-  },
   checkpoint: {
     created: refusal('cannot checkpoint a task in created state'),
     stopped: refusal('cannot checkpoint a stopped container'),
@@ -73,7 +69,10 @@ const INIT: Refusals = {
 const EXEC: Refusals = {
   start: INIT.start!,
   delete: INIT.delete!,
-  resize: INIT.resize!,
+  resize: {
+    stopped: refusal('cannot resize a stopped container'),
+    deleted: refusal('cannot resize a deleted process'),
+  },
   kill: {
     ...INIT.kill,
     created: () => failedPrecondition('process not created'),

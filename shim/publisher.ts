@@ -71,7 +71,10 @@ export class Publisher {
     clearTimeout(timer);
   }
 
+  /** Gives up what is still queued. */
   close(): void {
+    this.#queue.length = 0;
+    this.#wake?.();
     this.#client?.close();
   }
 

@@ -159,7 +159,7 @@ export class Tasks {
       status: statusOf(state),
       ...process.stdio,
       ...exitOf(process),
-      execId,
+      execId: '', // As runc's shim has it.
     };
   }
 
