@@ -1,0 +1,81 @@
+// The chains that `gantry gc why` shows.
+
+import { mkdtempSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { prepareGraph, type ResourceNode } from '../../../../daemon/gc/graph';
+import { findWhy } from '../../../../daemon/gc/why';
+import { Database } from '../../../../daemon/metadata/database';
+import { digest, Records } from '../../../suites/records';
+
+let directory: string;
+let db: Database;
+let records: Records;
+
+beforeEach(() => {
+  directory = mkdtempSync(join(tmpdir(), 'gantry-why-'));
+  db = Database.open(join(directory, 'meta.db'));
+  prepareGraph(db);
+  records = new Records(db);
+});
+afterEach(async () => {
+  await db.close();
+  rmSync(directory, { recursive: true, force: true });
+});
+
+function why(type: string, key: string, pins: readonly ResourceNode[] = []): string[] {
+  return findWhy(db, { namespace: 'ns', type, key }, pins).map((step) => `${step.type} ${step.key} (${step.cause})`);
+}
+
+describe('findWhy()', () => {
+  it('shows the way from the root to the object', () => {
+    records
+      .blob('layer')
+      .blob('manifest', { 'containerd.io/gc.ref.content.l.0': digest('layer') })
+      .image('web:1', 'manifest');
+
+    expect(why('content', digest('layer'))).toEqual([
+      'images web:1 (image)',
+      `content ${digest('manifest')} (target)`,
+      `content ${digest('layer')} (containerd.io/gc.ref.content.l.0)`,
+    ]);
+  });
+
+  it('shows the shortest of several ways', () => {
+    records
+      .blob('a', { 'containerd.io/gc.ref.content': digest('b') })
+      .blob('b')
+      .image('image', 'a')
+      .lease('mine', [['content', 'b']]);
+
+    expect(why('content', digest('b'))).toEqual([`content ${digest('b')} (lease mine)`]);
+  });
+
+  it('shows nothing for what only a flat lease would have to follow labels to', () => {
+    records
+      .blob('a', { 'containerd.io/gc.ref.content': digest('b') })
+      .blob('b')
+      .lease('flat', [['content', 'a']], { 'containerd.io/gc.flat': 'x' });
+
+    expect(why('content', digest('b'))).toEqual([]);
+    expect(why('content', digest('a'))).toEqual([`content ${digest('a')} (lease flat)`]);
+  });
+
+  it('knows containers, parents, roots and open writers', () => {
+    records
+      .snapshot('base')
+      .snapshot('top', 'base')
+      .container('web', 'top')
+      .snapshot('kept', undefined, { 'containerd.io/gc.root': 'x' })
+      .ingest('i');
+
+    expect(why('snapshots/overlayfs', 'base')).toEqual([
+      'containers web (container)',
+      'snapshots/overlayfs top (snapshot)',
+      'snapshots/overlayfs base (parent)',
+    ]);
+    expect(why('snapshots/overlayfs', 'kept')).toEqual(['snapshots/overlayfs kept (containerd.io/gc.root)']);
+    expect(why('ingests', 'i')).toEqual([]);
+    expect(why('ingests', 'i', [{ namespace: 'ns', type: 'ingests', key: 'i' }])).toEqual(['ingests i (in use)']);
+  });
+});
