@@ -51,8 +51,16 @@ export function exitCodeOf(error: unknown): number {
   }
 }
 
-/** The sentence for stderr, without the class words that containerd's messages end with where they add nothing. */
+/** The sentence for stderr: one line, nothing in it that steers the terminal, no class words that say nothing. */
 export function sentenceOf(error: unknown): string {
+  return printable(
+    textOf(error)
+      .trim()
+      .replace(/\s*\n\s*/g, '; '),
+  );
+}
+
+function textOf(error: unknown): string {
   const text = messageOf(error);
   if (errorKind(error) === 'unavailable') return text.replace(/: unavailable$/, '');
   if (errorKind(error) === 'unknown') return text.replace(/: unknown$/, '');
@@ -64,6 +72,11 @@ export function sentenceOf(error: unknown): string {
     if (path !== undefined && why !== undefined) return `${path}: ${why}`;
   }
   return text;
+}
+
+/** Text from elsewhere must not steer the terminal: control characters are shown escaped. */
+export function printable(text: string): string {
+  return text.replace(/\p{Cc}/gu, (char) => `\\x${char.charCodeAt(0).toString(16).padStart(2, '0')}`);
 }
 
 /**

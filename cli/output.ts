@@ -2,7 +2,7 @@
 // warn(), so that stdout can always be piped.
 
 import { fromTimestamp } from '../proto/time';
-import { usageError } from './failure';
+import { printable, usageError } from './failure';
 
 export type Format = 'table' | 'json';
 
@@ -196,9 +196,4 @@ export function bytes(count: bigint | number): string {
 export function labelText(labels: Readonly<Record<string, string>>): string {
   const pairs = Object.entries(labels).sort(([a], [b]) => (a < b ? -1 : 1));
   return pairs.length === 0 ? '-' : pairs.map(([key, value]) => `${key}=${value}`).join(',');
-}
-
-/** Text from elsewhere must not steer the terminal: control characters are shown escaped. */
-export function printable(text: string): string {
-  return text.replace(/\p{Cc}/gu, (char) => `\\x${char.charCodeAt(0).toString(16).padStart(2, '0')}`);
 }

@@ -1,6 +1,7 @@
 // One line of progress on standard error, rewritten in place. Silent when standard error is no terminal.
 
-import { bytes, printable } from './output';
+import { printable } from './failure';
+import { bytes } from './output';
 
 const INTERVAL_MS = 100;
 const NAME_LENGTH_MAX = 40;

@@ -5,7 +5,8 @@ import type { MessageType } from '../../proto/codec';
 import * as events from '../../proto/generated/containerd.events';
 import * as images from '../../proto/generated/containerd.services.images.v1';
 import type { Any } from '../../proto/generated/google.protobuf';
-import { formatOf, isoTime, type ListOptions, line, printable, toJson } from '../output';
+import { printable } from '../failure';
+import { formatOf, isoTime, type ListOptions, line, toJson } from '../output';
 import type { Session } from '../session';
 import { action, formatOption } from './shared';
 

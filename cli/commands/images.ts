@@ -1,4 +1,4 @@
-// gantry images: import, ls, rm, tag, label, check, unpack.
+// gantry images: import, ls, rm, tag, label, check, unpack (and, from image-files.ts, export, mount, unmount).
 
 import { open } from 'node:fs/promises';
 import type { Readable } from 'node:stream';
@@ -18,6 +18,7 @@ import { age, bytes, type ListOptions, labelText, line, note, printList } from '
 import { Progress } from '../progress';
 import { orElsewhere, type Session } from '../session';
 import { collect, parseLabels } from '../values';
+import { registerImageFiles } from './image-files';
 import { action, forEach, group, listOptions } from './shared';
 
 interface ImportFlags {
@@ -67,6 +68,7 @@ export function registerImages(program: Command): void {
     .option('--snapshotter <name>', 'snapshotter to unpack to')
     .option('--platform <platform>', 'platform (default: this machine)')
     .action(action(unpackOne));
+  registerImageFiles(images);
 }
 
 async function importFile(session: Session, flags: ImportFlags, file: string): Promise<void> {

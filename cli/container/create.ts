@@ -8,9 +8,10 @@ import { join, resolve } from 'node:path';
 import { promisify } from 'node:util';
 import { packJson, SPEC_URL } from '../../proto/any';
 import type { Input } from '../../proto/codec';
-import { isNotFound } from '../../proto/errors';
+import { isAlreadyExists, isNotFound } from '../../proto/errors';
 import type { Mount } from '../../proto/generated/containerd.types';
 import { checkIdentifier } from '../../proto/ids';
+import { CommandError, EXIT } from '../failure';
 import { withLease } from '../image/lease';
 import { hostPlatform, parsePlatform } from '../image/platform';
 import { unpack } from '../image/unpack';
@@ -126,7 +127,11 @@ async function prepare(session: Session, input: CreateInput, lease: string): Pro
   const resolved = await findManifest(session, image, platform);
   const snapshotter = options.snapshotter ?? (await namespaceDefaults(session)).snapshotter;
   const parent = await unpack(session, resolved, { snapshotter, lease });
-  const { mounts } = await snapshots.prepare({ snapshotter, key: id, parent }, { lease });
+  const { mounts } = await snapshots.prepare({ snapshotter, key: id, parent }, { lease }).catch((error: unknown) => {
+    if (!isAlreadyExists(error)) throw error;
+    const how = `remove it with: gantry containers rm ${id}`;
+    throw new CommandError(`a container or snapshot "${id}" exists already; ${how}`, EXIT.conflict, { cause: error });
+  });
   return {
     image: image.name,
     config: resolved.configuration.config ?? {},

@@ -71,7 +71,12 @@ export async function resolvePlatform(
 ): Promise<ResolvedImage> {
   const document = await readDocument(session, target);
   if (!isIndex(document)) {
-    return { manifest: target, document, configuration: await readConfiguration(session, document.config.digest) };
+    const configuration = await readConfiguration(session, document.config.digest);
+    const says = configuration.os !== undefined && configuration.architecture !== undefined;
+    if (depth === 0 && says && !platformMatches(configuration, wanted)) {
+      throw notFound(`image is for ${platformText(configuration)}, not for ${platformText(wanted)}`);
+    }
+    return { manifest: target, document, configuration };
   }
   const offered = document.manifests.filter((item) => item.annotations?.['vnd.docker.reference.type'] === undefined);
   const candidates = offered.filter((item) => item.platform !== undefined && platformMatches(item.platform, wanted));

@@ -1,6 +1,7 @@
 // The real gantry program against a real daemon. Needs root and what `make build` makes.
 
-import { existsSync, readdirSync, writeFileSync } from 'node:fs';
+import { execFileSync } from 'node:child_process';
+import { existsSync, mkdirSync, readdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { type Archives, Daemon, makeArchives, reasonToSkip, tar } from './fixture';
 
@@ -50,7 +51,6 @@ suite('gantry', () => {
     test('import takes a docker archive, gzip and standard input, and --name', async () => {
       const docker = await run('images', 'import', archives.docker);
       const gzip = await run('images', 'import', '--name', 'zipped', archives.ociGzip);
-      const { readFileSync } = await import('node:fs');
       const piped = await daemon.pipe(readFileSync(archives.oci), 'images', 'import', '--name', 'piped:1', '-');
 
       expect(docker.stdout).toMatch(/^docker\.io\/library\/demo:v1 sha256:/);
@@ -79,6 +79,41 @@ suite('gantry', () => {
       expect((await run('images', 'check')).stdout).toMatch(/copy:1 +complete +4\/4 +true/);
       expect((await run('images', 'rm', '--sync', 'copy:1')).code).toBe(0);
       expect((await run('images', 'ls', '-q')).stdout).not.toContain('copy');
+    });
+
+    test('export writes what import reads', async () => {
+      const path = join(archives.directory, 'exported.tar');
+
+      expect(await run('images', 'export', path, 'busybox')).toMatchObject({ code: 0, stderr: '' });
+      const again = await run('-n', 'copies', 'images', 'import', path);
+
+      expect(again).toMatchObject({
+        code: 0,
+        stdout: expect.stringMatching(/^docker.io\/library\/busybox:latest sha256:/),
+      });
+      expect((await run('-n', 'copies', 'run', '--rm', 'busybox', 'copy', 'echo', 'same')).stdout).toBe('same\n');
+      await run('-n', 'copies', 'images', 'rm', 'busybox');
+      expect((await run('images', 'export', '/nonexistent/file', 'busybox')).stderr).toContain(
+        'no such file or directory',
+      );
+    });
+
+    test('mount shows the files of an image and unmount takes them away', async () => {
+      const target = join(daemon.directory, 'mounted');
+      mkdirSync(target);
+
+      expect(await run('images', 'mount', 'busybox', target)).toMatchObject({ code: 0, stdout: `${target}\n` });
+      expect(readdirSync(target)).toContain('bin');
+      expect(() => writeFileSync(join(target, 'x'), '')).toThrow(/EROFS/);
+      expect((await run('images', 'unmount', target)).code).toBe(0);
+      expect(readdirSync(target)).toEqual([]);
+      expect((await run('images', 'unmount', target)).code).toBe(4);
+    });
+
+    test('an image for another machine is not run', async () => {
+      const { code, stderr } = await run('run', '--rm', '--platform', 'linux/s390x', 'busybox', 'p1', 'true');
+
+      expect({ code, stderr }).toEqual({ code: 125, stderr: expect.stringContaining('not for linux/s390x') });
     });
 
     test('import refuses what is broken in one sentence and leaves no lease', async () => {
@@ -257,7 +292,6 @@ suite('gantry', () => {
 
     test('uses a directory as root with --rootfs', async () => {
       const root = join(daemon.directory, 'rootfs');
-      const { execFileSync } = await import('node:child_process');
       execFileSync('sh', ['-c', `mkdir -p ${root}/bin && cp $(command -v busybox) ${root}/bin/sh`]);
 
       const { code, stdout } = await run(

@@ -1,4 +1,5 @@
-import { age, bytes, formatOf, isoTime, labelText, printable, renderTable, toJson } from '../../../cli/output';
+import { printable } from '../../../cli/failure';
+import { age, bytes, formatOf, isoTime, labelText, renderTable, toJson } from '../../../cli/output';
 import { GO_ZERO_TIME } from '../../../proto/time';
 
 test('renderTable() aligns columns without trailing blanks', () => {
