@@ -6,6 +6,7 @@ import { join } from 'node:path';
 import { ContentStore, type SharingPolicy } from '../../daemon/content/store';
 import { EventBus } from '../../daemon/events/bus';
 import { Collector } from '../../daemon/gc/collector';
+import type { ResourceNode } from '../../daemon/gc/graph';
 import type { Service } from '../../daemon/grpc/handler';
 import { Database } from '../../daemon/metadata/database';
 import { contentService } from '../../daemon/services/content';
@@ -18,6 +19,8 @@ export interface Bench {
   readonly events: EventBus;
   readonly content: ContentStore;
   readonly collector: Collector;
+  /** Everything that was collected so far. */
+  readonly removed: ResourceNode[];
   readonly services: Service[];
   close(): Promise<void>;
 }
@@ -28,7 +31,14 @@ export async function openBench(sharing: SharingPolicy = 'shared', parent: strin
   const db = Database.open(join(directory, 'meta.db'));
   const events = new EventBus(db);
   const content = await ContentStore.open({ root: join(directory, 'content'), db, events, sharing });
-  const collector = new Collector({ db, events, onError: (error) => fail(error) });
+  const removed: ResourceNode[] = [];
+  const collector = new Collector({
+    db,
+    events,
+    options: { startupDelayMs: 0 },
+    onError: (error) => console.error(error),
+    onCollected: (result) => removed.push(...result.removed),
+  });
   collector.addSweeper({ type: 'content', sweep: () => content.sweep() });
   collector.addPins(() => content.openIngests());
   const services = [
@@ -42,6 +52,7 @@ export async function openBench(sharing: SharingPolicy = 'shared', parent: strin
     events,
     content,
     collector,
+    removed,
     services,
     close: async () => {
       await collector.stop();
@@ -49,8 +60,4 @@ export async function openBench(sharing: SharingPolicy = 'shared', parent: strin
       rmSync(directory, { recursive: true, force: true });
     },
   };
-}
-
-function fail(error: unknown): void {
-  console.error(error);
 }
