@@ -170,9 +170,10 @@ export class TaskStore {
     this.write(`DELETE FROM processes WHERE ${PROCESS_KEY}`, onlyKey(key));
   }
 
-  /** created to running. @returns false when the process is not in state created. */
+  /** created to running. @returns false when the process is not in state created, or is another one by its pid. */
   markStarted(key: ProcessKey, pid: number): boolean {
-    const source = `UPDATE processes SET status = 'running', pid = @pid WHERE ${PROCESS_KEY} AND status = 'created'`;
+    const source = `UPDATE processes SET status = 'running', pid = @pid
+                    WHERE ${PROCESS_KEY} AND status = 'created' AND pid IN (0, @pid)`;
     return this.write(source, { ...onlyKey(key), pid }) > 0;
   }
 
