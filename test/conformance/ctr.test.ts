@@ -34,7 +34,7 @@ describe.each([
 
   test.each(ALL_CASES.map(({ name }) => name))('%s', (name) => {
     const expected = MEANT_DIFFERENCES.filter((difference) => difference.case === name).reduce(
-      (transcript, { peer: theirs, gantryd }) => transcript.replace(theirs, gantryd),
+      (transcript, { peer: theirs, gantryd }) => transcript.replace(theirs, () => gantryd),
       peer.get(name)!,
     );
 

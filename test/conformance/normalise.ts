@@ -23,6 +23,8 @@ const RULES: ReadonlyArray<readonly [RegExp, string]> = [
   [/\b(Less than a second|About a minute|\d+ (seconds?|minutes?))/g, 'AGE'],
   // How a snapshotter names a snapshot inside.
   [/\$NS\/\d+\//g, ''],
+  // The words of an error's class, which containerd may say twice.
+  [/(: [a-z ]+)\1$/gm, '$1'],
   [/[ \t]+/g, ' '],
   [/ +$/gm, ''],
   [/(^|\n)(Client|Server): *\n/g, '$1$2:\n'],
