@@ -55,7 +55,7 @@ WITH RECURSIVE live (namespace, type, key, flat) AS (
     FROM live JOIN gc_edges e ON e.namespace = live.namespace AND e.from_type = live.type AND e.from_key = live.key
     WHERE e.is_active = 1 AND (live.flat = 0 OR e.is_label = 0)
 )
-SELECT DISTINCT namespace, type, key FROM live`;
+SELECT namespace, type, key FROM live`;
 
 /** One statement each: what is not live goes, children together with their parents. Leases go by their own time. */
 const REMOVALS = [
