@@ -23,9 +23,9 @@ export const SECOND_LAYER_EFFECTS: Record<string, string | undefined> = {
   '/usr/share/base-files/motd': undefined,
 };
 
-/** Returns the path of the image file; made on first use, which takes about half a minute. */
+/** Returns the path of the image file; made on first use, which takes about half a minute. A change of it needs a new name. */
 export function debianImage(): Promise<string> {
-  return cached('images/debian.tar', async (scratch) => {
+  return cached('images/debian-2.tar', async (scratch) => {
     const [base, second] = [`${scratch}.base.tar`, `${scratch}.second.tar`];
     try {
       await bootstrap(base);
@@ -66,7 +66,7 @@ function secondLayer(): LayerEntry[] {
   return [
     { name: 'opt/second/', type: 'directory', mode: 0o750, uid: 33, gid: 33 },
     { name: 'opt/second/added', mode: 0o640, content: added, pax: { 'SCHILY.xattr.user.origin': 'second' } },
-    { name: 'opt/second/linked', type: 'link', linkname: 'opt/second/added' },
+    { name: 'opt/second/linked', type: 'link', linkname: 'opt/second/added', mode: 0o640 },
     { name: 'opt/second/pointer', type: 'symlink', linkname: 'added' },
     { name: 'opt/second/setuid', mode: 0o4755, content: '#!/bin/sh\n' },
     { name: 'opt/second/pipe', type: 'fifo', mode: 0o600 },
