@@ -138,7 +138,7 @@ async function processOf(
   const size = terminal ? terminalSize() : undefined;
   return {
     ...base,
-    args: [...args],
+    args: args[0] === '--' ? args.slice(1) : [...args],
     terminal,
     env,
     user,

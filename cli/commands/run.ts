@@ -2,10 +2,11 @@
 
 import type { Command } from 'commander';
 import { type Created, type CreateOptions, createContainer } from '../container/create';
+import { removeContainer } from '../container/remove';
 import { CommandError, EXIT, sentenceOf, startFailureCode, usageError } from '../failure';
 import { line, note, warn } from '../output';
 import type { Session } from '../session';
-import { exitStatusOf, interruptible, supervise } from '../task/process';
+import { exitStatusOf, interruptible, type Outcome, supervise } from '../task/process';
 import { SignalForwarder } from '../task/signals';
 import { defaultLogUri, LOG_LABEL, logStdio, makeFifos, parseLogUri, removeFifos, type Stdio } from '../task/stdio';
 import { holdOpen } from '../task/streams';
@@ -57,29 +58,38 @@ async function runCommand(
   const terminal = options.tty === true;
   if (!detach && terminal && options.interactive === true) requireTerminal();
   const signals = new SignalForwarder(parseDuration(options.stopTimeout));
+  const logUri = logUriOf(session, options, id);
+  // Making pipes starts a program; meanwhile the daemon can work.
+  const preparing = chooseStdio(options, id, logUri);
+  preparing.catch(() => undefined);
   try {
-    const stdio = await chooseStdio(session, options, id);
-    const labels = /^(file|binary):/.test(stdio.stdout) ? { [LOG_LABEL]: stdio.stdout } : {};
-    try {
-      const created = await createContainer(session, { source, id, args, options, labels });
-      if (detach) await runDetached(session, created, stdio);
-      else await runAttached(session, created, stdio, { options, signals });
-    } catch (error) {
-      await removeFifos(stdio);
+    const labels = logUri === undefined ? {} : { [LOG_LABEL]: logUri };
+    const created = await createContainer(session, { source, id, args, options, labels });
+    const stdio = await preparing.catch(async (error: unknown) => {
+      await undo(created);
       throw error;
-    }
+    });
+    if (detach) await runDetached(session, created, stdio);
+    else await runAttached(session, created, stdio, { options, signals });
+  } catch (error) {
+    await preparing.then(removeFifos, () => undefined);
+    throw error;
   } finally {
     signals.close();
   }
 }
 
-/** A log for -d; pipes in all other cases, for -d with -t or -i those that attach will open. */
-function chooseStdio(session: Session, options: RunOptions, id: string): Promise<Stdio> {
+/** Where output goes, unless into pipes: for -d with -t or -i those that attach will open. */
+function logUriOf(session: Session, options: RunOptions, id: string): string | undefined {
+  if (options.logUri !== undefined) return parseLogUri(options.logUri);
+  const isPlain = options.detach === true && options.tty !== true && options.interactive !== true;
+  return isPlain ? defaultLogUri(session.namespace, id) : undefined;
+}
+
+function chooseStdio(options: RunOptions, id: string, logUri: string | undefined): Promise<Stdio> {
   const terminal = options.tty === true;
-  const stdin = options.interactive === true;
-  if (options.logUri !== undefined) return logStdio(parseLogUri(options.logUri), terminal);
-  const isPlain = options.detach === true && !terminal && !stdin;
-  return isPlain ? logStdio(defaultLogUri(session.namespace, id), false) : makeFifos(id, { stdin, terminal });
+  if (logUri !== undefined) return logStdio(logUri, terminal);
+  return makeFifos(id, { stdin: options.interactive === true, terminal });
 }
 
 async function createTask(session: Session, created: Created, stdio: Stdio): Promise<void> {
@@ -109,7 +119,8 @@ async function runAttached(
   { options, signals }: { options: RunOptions; signals: SignalForwarder },
 ): Promise<void> {
   const { id } = created;
-  let outcome: Awaited<ReturnType<typeof supervise>> | undefined;
+  let outcome: Outcome | undefined;
+  let isStarted = false;
   try {
     interruptible(signals);
     outcome = await supervise(session, {
@@ -118,15 +129,20 @@ async function runAttached(
       stdin: options.interactive === true,
       signals,
       create: () => createTask(session, created, stdio),
+      onStarted: () => {
+        isStarted = true;
+      },
       remove: async () => {
         await session.connection.tasks.delete({ containerId: id });
       },
     });
   } finally {
-    const isOver = outcome?.kind !== 'detached';
-    // A container in which nothing ran is of no use to anybody.
-    if (outcome === undefined || (options.rm === true && isOver)) await undo(created);
-    if (isOver) await removeFifos(stdio);
+    if (outcome?.kind !== 'detached') {
+      // A container in which nothing ran is of no use to anybody; one that may still run must be ended first.
+      if (!isStarted || (options.rm === true && outcome !== undefined)) await undo(created);
+      else if (options.rm === true) await endAndRemove(session, id);
+      await removeFifos(stdio);
+    }
   }
   if (outcome.kind === 'detached') note(`detached from "${id}"; gantry tasks attach ${id} comes back`);
   process.exitCode = exitStatusOf(outcome);
@@ -138,5 +154,14 @@ async function undo(created: Created): Promise<void> {
   } catch (error) {
     warn(`container "${created.id}" could not be removed: ${sentenceOf(error)}`);
     process.exitCode = EXIT.runFailed;
+  }
+}
+
+/** For --rm when the daemon was lost while the container ran. */
+async function endAndRemove(session: Session, id: string): Promise<void> {
+  try {
+    await removeContainer(session, id, { force: true, keepSnapshot: false });
+  } catch (error) {
+    warn(`container "${id}" may still be running: ${sentenceOf(error)}`);
   }
 }

@@ -13,8 +13,8 @@ import type { Mount } from '../../proto/generated/containerd.types';
 import { checkIdentifier } from '../../proto/ids';
 import { CommandError, EXIT } from '../failure';
 import { withLease } from '../image/lease';
-import { hostPlatform, parsePlatform } from '../image/platform';
-import { unpack } from '../image/unpack';
+import { hostPlatform, parsePlatform, type ResolvedImage } from '../image/platform';
+import { chainIds, diffIdsOf, unpack } from '../image/unpack';
 import type { Session } from '../session';
 import { buildSpec, type SpecOptions } from '../spec/build';
 import { layersOf, readFromLayers } from '../spec/layers';
@@ -47,6 +47,7 @@ export interface CreateInput {
   /** An image's name, or with --rootfs a directory. */
   readonly source: string;
   readonly id: string;
+  /** A leading "--" is dropped: it only ends the options. */
   readonly args: readonly string[];
   readonly options: CreateOptions;
   /** Added to those of the image and of --label. */
@@ -83,8 +84,7 @@ export function createContainer(session: Session, input: CreateInput): Promise<C
         { lease },
       );
       const undo = async (): Promise<void> => {
-        await session.connection.containers.delete({ id }).catch(ignoreNotFound);
-        await filesystem.remove();
+        await Promise.all([session.connection.containers.delete({ id }).catch(ignoreNotFound), filesystem.remove()]);
       };
       return { id, spec, rootfs: filesystem.mounts, undo };
     } catch (error) {
@@ -94,8 +94,21 @@ export function createContainer(session: Session, input: CreateInput): Promise<C
   });
 }
 
-/** Snapshotter and runtime of the namespace, which labels may set. */
-export async function namespaceDefaults(session: Session): Promise<{ snapshotter: string; runtime: string }> {
+interface Defaults {
+  readonly snapshotter: string;
+  readonly runtime: string;
+}
+
+const defaultsOfSession = new WeakMap<Session, Promise<Defaults>>();
+
+/** Snapshotter and runtime of the namespace, which labels may set. Asked for once a session. */
+export function namespaceDefaults(session: Session): Promise<Defaults> {
+  const known = defaultsOfSession.get(session) ?? readDefaults(session);
+  defaultsOfSession.set(session, known);
+  return known;
+}
+
+async function readDefaults(session: Session): Promise<Defaults> {
   const { namespace } = await session.connection.namespaces.get({ name: session.namespace });
   const labels = namespace?.labels ?? {};
   return {
@@ -122,16 +135,11 @@ function rootOf(input: CreateInput): Filesystem {
 async function prepare(session: Session, input: CreateInput, lease: string): Promise<Filesystem> {
   const { options, id } = input;
   const { snapshots } = session.connection;
-  const image = await findImage(session, input.source);
+  const [image, defaults] = await Promise.all([findImage(session, input.source), namespaceDefaults(session)]);
   const platform = options.platform === undefined ? hostPlatform() : parsePlatform(options.platform);
   const resolved = await findManifest(session, image, platform);
-  const snapshotter = options.snapshotter ?? (await namespaceDefaults(session)).snapshotter;
-  const parent = await unpack(session, resolved, { snapshotter, lease });
-  const { mounts } = await snapshots.prepare({ snapshotter, key: id, parent }, { lease }).catch((error: unknown) => {
-    if (!isAlreadyExists(error)) throw error;
-    const how = `remove it with: gantry containers rm ${id}`;
-    throw new CommandError(`a container or snapshot "${id}" exists already; ${how}`, EXIT.conflict, { cause: error });
-  });
+  const snapshotter = options.snapshotter ?? defaults.snapshotter;
+  const mounts = await prepareSnapshot(session, resolved, { id, snapshotter, lease });
   return {
     image: image.name,
     config: resolved.configuration.config ?? {},
@@ -145,6 +153,30 @@ async function prepare(session: Session, input: CreateInput, lease: string): Pro
   };
 }
 
+/** The writable snapshot on top of the image, whose layers are unpacked first if they are not there. */
+async function prepareSnapshot(
+  session: Session,
+  image: ResolvedImage,
+  { id, snapshotter, lease }: { id: string; snapshotter: string; lease: string },
+): Promise<Mount[]> {
+  const { snapshots } = session.connection;
+  const make = async (parent: string): Promise<Mount[]> => {
+    try {
+      return (await snapshots.prepare({ snapshotter, key: id, parent }, { lease })).mounts;
+    } catch (error) {
+      if (!isAlreadyExists(error)) throw error;
+      const how = `remove it with: gantry containers rm ${id}`;
+      throw new CommandError(`a container or snapshot "${id}" exists already; ${how}`, EXIT.conflict, { cause: error });
+    }
+  };
+  try {
+    return await make(chainIds(diffIdsOf(image)).at(-1) ?? '');
+  } catch (error) {
+    if (!isNotFound(error)) throw error;
+  }
+  return make(await unpack(session, image, { snapshotter, lease }));
+}
+
 async function specOf(session: Session, input: CreateInput, filesystem: Filesystem): Promise<Spec> {
   const { options } = input;
   const user = await userOf(options, filesystem);
@@ -153,7 +185,7 @@ async function specOf(session: Session, input: CreateInput, filesystem: Filesyst
     id: input.id,
     rootPath: filesystem.rootPath,
     image: filesystem.config,
-    args: input.args,
+    args: input.args[0] === '--' ? input.args.slice(1) : input.args,
     env: parseEnvironment(options.env ?? [], options.envFile ?? []),
     user,
     options,

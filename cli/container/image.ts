@@ -10,15 +10,19 @@ import { orElsewhere, type Session } from '../session';
 /** The image record for a name as written or in full. @throws CommandError (not found) with a hint where it is. */
 export async function findImage(session: Session, name: string): Promise<Image> {
   const candidates = candidateNames(name);
-  for (const candidate of candidates) {
-    try {
-      const { image } = await session.connection.images.get({ name: candidate });
-      if (image !== undefined) return image;
-    } catch (error) {
-      if (!isNotFound(error)) throw error;
-    }
-  }
+  const found = await Promise.all(candidates.map((candidate) => getImage(session, candidate)));
+  const image = found.find((item) => item !== undefined);
+  if (image !== undefined) return image;
   return orElsewhere(session, 'image', candidates, () => Promise.reject(notFound(`image "${name}"`)));
+}
+
+async function getImage(session: Session, name: string): Promise<Image | undefined> {
+  try {
+    return (await session.connection.images.get({ name })).image;
+  } catch (error) {
+    if (isNotFound(error)) return undefined;
+    throw error;
+  }
 }
 
 export async function findManifest(session: Session, image: Image, platform: OciPlatform): Promise<ResolvedImage> {

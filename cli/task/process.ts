@@ -1,6 +1,6 @@
 // One process of a container with this client in front of it: run, exec, attach and tasks start have this in common.
 
-import { isNotFound } from '../../proto/errors';
+import { errorKind, isNotFound } from '../../proto/errors';
 import type { WaitResponse } from '../../proto/generated/containerd.services.tasks.v1';
 import { CommandError, EXIT, sentenceOf, startFailureCode } from '../failure';
 import { warn } from '../output';
@@ -9,6 +9,10 @@ import type { SignalForwarder } from './signals';
 import type { Stdio } from './stdio';
 import { Streams } from './streams';
 import { enterRawMode, onResize, type Size, terminalSize } from './terminal';
+
+/** How long a daemon may be away while a process runs, and how often it is asked for. */
+const DAEMON_AWAY_MS = 30_000;
+const RETRY_MS = 250;
 
 /** The init process of a container, or with an exec id another one. */
 interface ProcessName {
@@ -24,6 +28,8 @@ export interface Supervision {
   readonly signals: SignalForwarder;
   /** Makes the process; undefined when it runs already (attach). */
   readonly create?: () => Promise<void>;
+  /** Told when it runs. */
+  readonly onStarted?: () => void;
   /** Deletes it after it exited or failed to start; undefined to leave it (attach). */
   readonly remove?: () => Promise<void>;
 }
@@ -43,6 +49,7 @@ export async function supervise(session: Session, options: Supervision): Promise
   let stopResizing: (() => void) | undefined;
   try {
     const { exit } = await launch(session, options);
+    options.onStarted?.();
     signals.attach((signal) => kill(session, name, signal));
     if (stdio.terminal) stopResizing = followSize(session, name, options.create === undefined);
     if (options.stdin) streams.forwardInput();
@@ -51,7 +58,7 @@ export async function supervise(session: Session, options: Supervision): Promise
       detached.promise,
     ]);
     if (outcome.kind === 'exited') {
-      await options.remove?.();
+      await throughRestarts(async () => options.remove?.());
       await streams.drained();
     } else {
       exit.catch(() => undefined);
@@ -73,13 +80,13 @@ export async function supervise(session: Session, options: Supervision): Promise
 async function launch(session: Session, options: Supervision): Promise<{ exit: Promise<WaitResponse> }> {
   const { process: name, create } = options;
   const { tasks } = session.connection;
-  if (create === undefined) return { exit: tasks.wait(name, { patient: true }) };
+  if (create === undefined) return { exit: waitForExit(session, name) };
   try {
     await create();
   } catch (error) {
     throw startFailure(error);
   }
-  const exit = tasks.wait(name, { patient: true });
+  const exit = waitForExit(session, name);
   exit.catch(() => undefined);
   try {
     interruptible(options.signals);
@@ -89,6 +96,26 @@ async function launch(session: Session, options: Supervision): Promise<{ exit: P
     throw startFailure(error);
   }
   return { exit };
+}
+
+/** The exit of a process, also when the daemon restarts meanwhile: its shim and its pipes live on. */
+function waitForExit(session: Session, name: ProcessName): Promise<WaitResponse> {
+  return throughRestarts(() => session.connection.tasks.wait(name, { patient: true }));
+}
+
+/** Repeats a call while nobody answers at the socket, for a limited time. */
+async function throughRestarts<T>(call: () => Promise<T>): Promise<T> {
+  for (let waitedMs = 0; ; waitedMs += RETRY_MS) {
+    const started = Date.now();
+    try {
+      return await call();
+    } catch (error) {
+      if (errorKind(error) !== 'unavailable' || waitedMs > DAEMON_AWAY_MS) throw error;
+      // A call that had lasted was answered in between.
+      if (Date.now() - started > DAEMON_AWAY_MS) waitedMs = 0;
+    }
+    await new Promise((resolve) => setTimeout(resolve, RETRY_MS));
+  }
 }
 
 /** @throws CommandError when a stop signal came before there was a process to send it to. */

@@ -67,6 +67,14 @@ export class Daemon {
     }
   }
 
+  /** Kills the daemon where it stands; start() brings it back. */
+  async crash(): Promise<void> {
+    const child = this.#child;
+    const ended = new Promise((end) => child?.once('exit', end));
+    child?.kill('SIGKILL');
+    await ended;
+  }
+
   async stop(): Promise<void> {
     for (const id of (await this.run('containers', 'ls', '-q')).stdout.split('\n')) {
       if (id !== '') await this.run('containers', 'rm', '--force', id);
@@ -96,7 +104,7 @@ export class Daemon {
   /** Runs gantry under a terminal of its own (script(1)) and types the input, once it shows the prompt if one is given. */
   async inTerminal(input: string | { prompt: string; input: string }, ...args: string[]): Promise<Result> {
     const command = [GANTRY, ...args].map((word) => `'${word}'`).join(' ');
-    const child = spawn('script', ['-qec', command, '/dev/null'], { env: this.env, stdio: 'pipe' });
+    const child = spawn('/usr/bin/script', ['-qec', command, '/dev/null'], { env: this.env, stdio: 'pipe' });
     child.stdin?.on('error', () => undefined);
     const { done, prints } = this.#watch(child);
     if (typeof input !== 'string') await prints(input.prompt);

@@ -331,6 +331,17 @@ suite('gantry', () => {
       expect((await run('containers', 'ls', '-q')).stdout).not.toMatch(/r1[01]/);
     });
 
+    test('stays in front of its container while the daemon crashes and comes back', async () => {
+      const script = 'for i in 1 2 3 4 5 6 7 8; do echo $i; sleep 0.5; done; exit 6';
+      const { done, prints } = daemon.spawn(['run', '--rm', 'busybox', 'r17', 'sh', '-c', script]);
+      await prints('2\n');
+      await daemon.crash();
+      await daemon.start();
+
+      expect(await done).toMatchObject({ code: 6, stdout: '1\n2\n3\n4\n5\n6\n7\n8\n' });
+      expect((await run('containers', 'ls', '-q')).stdout).not.toContain('r17');
+    });
+
     test('stops the container when nobody reads its output any more', async () => {
       const { child, done, prints } = daemon.spawn(['run', '--rm', '--stop-timeout', '1s', 'busybox', 'r12', 'yes']);
       await prints('y\n');
