@@ -54,8 +54,8 @@ dist/bin/gantryd: daemon/launcher.sh package.json $(PROTOS)
 	install -m 755 daemon/launcher.sh $@
 
 dist/shim.js: $(shell find shim proto runtime-native -name '*.ts') proto/generated/.done package.json
-	$(NODE) node_modules/esbuild/bin/esbuild shim/main.ts --bundle --platform=node --target=node24 --external:koffi \
-	  --minify-whitespace --minify-syntax --legal-comments=none --log-level=warning --outfile=$@
+	$(NODE) node_modules/esbuild/bin/esbuild shim/main.ts --bundle --platform=node --target=node24 \
+	  --alias:koffi=./runtime-native/koffi-binary.cjs --minify-whitespace --minify-syntax --legal-comments=none --log-level=warning --outfile=$@
 
 dist/shim.flags: proto/shim-flags.ts
 	@mkdir -p dist

@@ -49,7 +49,8 @@ export interface Method<Req, Res, Kind extends StreamKind = StreamKind> {
 type Row = Record<string, unknown>;
 
 export function message<T>(name: string, fields: readonly Field[]): MessageType<T> {
-  const byNumber = new Map(fields.map((field) => [field[0], field]));
+  // Made when it is needed: a program starts with far more types than it ever decodes.
+  let byNumber: ReadonlyMap<number, Field> | undefined;
   const type: MessageType<T> = {
     name,
     fields,
@@ -66,6 +67,7 @@ export function message<T>(name: string, fields: readonly Field[]): MessageType<
       return writer;
     },
     read(reader, end) {
+      byNumber ??= new Map(fields.map((field) => [field[0], field]));
       const result = defaults(fields);
       while (reader.pos < end) {
         const tag = reader.uint32();
