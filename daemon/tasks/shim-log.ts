@@ -3,7 +3,7 @@
 
 import { constants, openSync, statSync } from 'node:fs';
 import { Socket } from 'node:net';
-import { makeFifo } from '../../runtime-native/index';
+import { mkfifo } from '../../runtime-native/index';
 
 const KEPT_LINES_MAX = 20;
 const LINE_LENGTH_MAX = 4096;
@@ -25,7 +25,7 @@ export class ShimLog {
 
   /** Makes the fifo (0700) when it is not there and starts reading. Every complete line goes to `onLine`. */
   static open(path: string, onLine: (line: string) => void): ShimLog {
-    if (statSync(path, { throwIfNoEntry: false }) === undefined) makeFifo(path, 0o700);
+    if (statSync(path, { throwIfNoEntry: false }) === undefined) mkfifo(path, 0o700);
     const fd = openSync(path, constants.O_RDWR | constants.O_NONBLOCK);
     return new ShimLog(fd, onLine);
   }
