@@ -14,7 +14,7 @@ interface ReadEntry extends TarEntry {
 /** Reads an archive in chunks of `chunkBytes`. */
 function read(archive: Buffer, chunkBytes = archive.length): ReadEntry[] {
   const entries: ReadEntry[] = [];
-  let chunk = Buffer.alloc(0);
+  let chunk: Buffer = Buffer.alloc(0);
   const reader = new TarReader({
     entry: (entry) => entries.push({ ...entry, content: Buffer.alloc(entry.type === 'file' ? entry.size : 0) }),
     data: ({ offset, bytes, position }) => {

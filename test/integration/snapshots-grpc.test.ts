@@ -1,0 +1,30 @@
+// The contract of snapshotters over a real socket.
+
+import { join } from 'node:path';
+import { ApiServer } from '../../daemon/grpc/server';
+import { remoteApi } from '../suites/api';
+import { openSnapshotBench } from '../suites/snapshot-bench';
+import { snapshotterSuite } from '../suites/snapshotter.suite';
+
+for (const snapshotter of ['overlayfs', 'native']) {
+  snapshotterSuite('gRPC', snapshotter, async () => {
+    const bench = await openSnapshotBench();
+    const server = new ApiServer([bench.service], {
+      durable: () => bench.db.durable(),
+      writeCount: () => bench.db.changes,
+      onEnd: () => {},
+    });
+    const socket = join(bench.directory, 'api.sock');
+    await server.listen(socket);
+    const api = remoteApi(socket);
+    return {
+      api,
+      bench,
+      close: async () => {
+        await api.close();
+        await server.close(100);
+        await bench.close();
+      },
+    };
+  });
+}
