@@ -39,7 +39,8 @@ root = "/var/lib/gantryd"
 # What may go with a reboot: bundles of running containers.
 state = "/run/gantryd"
 
-# Socket of the gRPC API. Events of shims arrive at the same path with ".ttrpc" appended.
+# Socket of the gRPC API, gantryd.sock in the state directory unless set. Events of shims arrive at the same path with
+# ".ttrpc" appended.
 address = "/run/gantryd/gantryd.sock"
 
 [log]
@@ -84,17 +85,13 @@ type Table = Record<string, unknown>;
 export function loadConfig(path: string | undefined, overrides: Overrides): Config {
   const defaults = parse(DEFAULT_CONFIG) as Table;
   const source = path ?? DEFAULT_CONFIG_PATH;
-  const merged = merge(defaults, readToml(source, path === undefined), '', source);
-  const set = (key: string, value: string | undefined) => {
-    if (value !== undefined) merged[key] = value;
-  };
-  set('root', overrides.root);
-  set('state', overrides.state);
-  set('address', overrides.address);
-  if (overrides.logLevel !== undefined) (merged['log'] as Table)['level'] = overrides.logLevel;
-  if (overrides.state !== undefined && overrides.address === undefined && merged['address'] === defaults['address']) {
-    merged['address'] = `${overrides.state}/gantryd.sock`;
-  }
+  const given = readToml(source, path === undefined);
+  const merged = merge(defaults, given, '', source);
+  const { root, state, address, logLevel } = overrides;
+  for (const [key, value] of Object.entries({ root, state, address })) if (value !== undefined) merged[key] = value;
+  if (logLevel !== undefined) (merged['log'] as Table)['level'] = logLevel;
+  // The socket is in the state directory unless somebody says otherwise.
+  if (given['address'] === undefined && address === undefined) merged['address'] = `${merged['state']}/gantryd.sock`;
   return toConfig(merged, source);
 }
 
@@ -174,14 +171,15 @@ function toConfig(merged: Table, source: string): Config {
 }
 
 function gcOptions(gc: Table, source: string): SchedulerOptions {
-  const number = (key: string, max: number): number => {
+  const number = (key: string, max: number, isWhole = true): number => {
     const value = gc[key] as number;
-    if (value < 0 || value > max)
+    if (!(value >= 0 && value <= max))
       throw invalidArgument(`config ${source}: "gc.${key}" must be from 0 to ${max}, not ${value}`);
+    if (isWhole && !Number.isInteger(value)) throw wrongType(source, `gc.${key}`, 'a whole number');
     return value;
   };
   return {
-    pauseThreshold: number('pause_threshold', 0.5),
+    pauseThreshold: number('pause_threshold', 0.5, false),
     deletionThreshold: number('deletion_threshold', 1e9),
     mutationThreshold: number('mutation_threshold', 1e9),
     scheduleDelayMs: number('schedule_delay_ms', 86_400_000),

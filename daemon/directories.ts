@@ -1,6 +1,6 @@
 // The daemon's directories and sockets at start: created with tight modes, checked, locked against a second daemon.
 
-import { accessSync, chmodSync, constants, lstatSync, mkdirSync, rmSync } from 'node:fs';
+import { accessSync, chmodSync, constants, lstatSync, mkdirSync, rmSync, statSync } from 'node:fs';
 import { connect } from 'node:net';
 import { dirname, join } from 'node:path';
 import { isErrno, isFailedPrecondition, messageOf } from '../proto/errors';
@@ -17,7 +17,7 @@ const PROBE_MS = 2000;
 /** Creates the directory and its parents. @throws StartError "directory" when it cannot be written */
 export function prepareDirectory(what: string, path: string): void {
   try {
-    mkdirSync(path, { recursive: true, mode: TOP_MODE });
+    makeDirectory(path, TOP_MODE);
     chmodSync(path, TOP_MODE);
     accessSync(path, constants.W_OK | constants.X_OK);
   } catch (error) {
@@ -31,7 +31,7 @@ export function prepareDirectory(what: string, path: string): void {
 export function privateDirectory(root: string, name: string): string {
   const path = join(root, name);
   try {
-    mkdirSync(path, { recursive: true, mode: PRIVATE_MODE });
+    makeDirectory(path, PRIVATE_MODE);
     chmodSync(path, PRIVATE_MODE);
   } catch (error) {
     throw new StartError('directory', `directory "${path}" cannot be used: ${messageOf(error)}`, { cause: error });
@@ -60,7 +60,7 @@ export async function freeAddress(address: string): Promise<void> {
     throw new StartError('address', `address "${address}" is longer than ${ADDRESS_LENGTH_MAX} bytes`);
   }
   try {
-    mkdirSync(dirname(address), { recursive: true, mode: TOP_MODE });
+    makeDirectory(dirname(address), TOP_MODE);
     const found = lstatSync(address, { throwIfNoEntry: false });
     if (found === undefined) return;
     if (!found.isSocket())
@@ -70,6 +70,17 @@ export async function freeAddress(address: string): Promise<void> {
   } catch (error) {
     if (error instanceof StartError) throw error;
     throw new StartError('address', `address "${address}" cannot be used: ${messageOf(error)}`, { cause: error });
+  }
+}
+
+/** Like `mkdir -p`. Node's own recursive mkdir never returns for a path such as /proc/x, where mkdir says ENOENT. */
+function makeDirectory(path: string, mode: number): void {
+  if (statSync(path, { throwIfNoEntry: false })?.isDirectory()) return;
+  if (dirname(path) !== path) makeDirectory(dirname(path), mode);
+  try {
+    mkdirSync(path, { mode });
+  } catch (error) {
+    if (!isErrno(error, 'EEXIST') || !statSync(path).isDirectory()) throw error;
   }
 }
 

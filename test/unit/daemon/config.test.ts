@@ -1,0 +1,108 @@
+// Configuration: defaults, file, flags, and one clear sentence for every mistake.
+
+import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { DEFAULT_CONFIG, loadConfig, printConfig } from '../../../daemon/config';
+import { SCHEDULER_DEFAULTS } from '../../../daemon/gc/scheduler';
+
+let directory: string;
+
+beforeEach(() => {
+  directory = mkdtempSync(join(tmpdir(), 'gantry-config-'));
+});
+
+afterEach(() => rmSync(directory, { recursive: true }));
+
+function file(text: string): string {
+  const path = join(directory, 'config.toml');
+  writeFileSync(path, text);
+  return path;
+}
+
+describe('loadConfig()', () => {
+  it('has the documented defaults', () => {
+    const config = loadConfig(file(''), {});
+
+    expect(config).toMatchObject({
+      root: '/var/lib/gantryd',
+      state: '/run/gantryd',
+      address: '/run/gantryd/gantryd.sock',
+      log: { level: 'info', format: 'text' },
+      runtimes: {},
+      content: { sharingPolicy: 'shared' },
+      gc: SCHEDULER_DEFAULTS,
+      overlayfs: { mountOptions: [] },
+    });
+    expect(loadConfig(file(DEFAULT_CONFIG), {})).toEqual(config);
+  });
+
+  it('lets flags win over the file and the file over the defaults', () => {
+    const path = file('root = "/a"\nstate = "/b"\n[log]\nlevel = "warn"\nformat = "json"');
+
+    const config = loadConfig(path, { root: '/c', logLevel: 'debug' });
+
+    expect(config).toMatchObject({ root: '/c', state: '/b', log: { level: 'debug', format: 'json' } });
+  });
+
+  it('puts the socket into the state directory unless it is set', () => {
+    expect(loadConfig(file('state = "/s"'), {}).address).toBe('/s/gantryd.sock');
+    expect(loadConfig(file('state = "/s"'), { state: '/t' }).address).toBe('/t/gantryd.sock');
+    expect(loadConfig(file('state = "/s"\naddress = "/x"'), {}).address).toBe('/x');
+    expect(loadConfig(file('state = "/s"\naddress = "/x"'), { address: '/y' }).address).toBe('/y');
+  });
+
+  it('takes any runtime name', () => {
+    const path = file('[runtimes]\n"io.containerd.runc.v2" = "/usr/bin/containerd-shim-runc-v2"');
+
+    expect(loadConfig(path, {}).runtimes).toEqual({ 'io.containerd.runc.v2': '/usr/bin/containerd-shim-runc-v2' });
+  });
+
+  const mistakes: [text: string, message: RegExp][] = [
+    ['root = ', /config\.toml:1:\d+: /],
+    ['\n\nroot "x"', /config\.toml:3:\d+: /],
+    ['rooot = "/x"', /unknown key "rooot"/],
+    ['[log]\nlevle = "x"', /unknown key "log\.levle"/],
+    ['root = 5', /"root" must be a string/],
+    ['root = "relative"', /"root" must be an absolute path, not "relative"/],
+    ['log = "info"', /"log" must be a table/],
+    ['[log]\nlevel = "loud"', /"log\.level" must be one of error, warn, info, debug, not "loud"/],
+    ['[gc]\npause_threshold = 0.6', /"gc\.pause_threshold" must be from 0 to 0\.5, not 0\.6/],
+    ['[gc]\npause_threshold = nan', /"gc\.pause_threshold" must be from 0 to 0\.5/],
+    ['[gc]\nmutation_threshold = -1', /"gc\.mutation_threshold" must be from 0/],
+    ['[gc]\nmutation_threshold = 1.5', /"gc\.mutation_threshold" must be a whole number/],
+    ['[gc]\nmutation_threshold = "1"', /"gc\.mutation_threshold" must be a number/],
+    ['[runtimes]\nx = 5', /"runtimes\.x" must be a string/],
+    ['[content]\nsharing_policy = "none"', /"content\.sharing_policy" must be one of shared, isolated/],
+    ['[snapshotter.overlayfs]\nmount_options = "x"', /"snapshotter\.overlayfs\.mount_options" must be/],
+    [
+      '[snapshotter.overlayfs]\nmount_options = [1]',
+      /"snapshotter\.overlayfs\.mount_options" must be a list of strings/,
+    ],
+  ];
+  it.each(mistakes)('refuses %j in one sentence', (text, message) => {
+    let caught = '';
+    try {
+      loadConfig(file(text), {});
+    } catch (error) {
+      caught = (error as Error).message;
+    }
+
+    expect(caught).toMatch(message);
+    expect(caught).not.toContain('\n');
+  });
+
+  it('refuses a file that is named and not there', () => {
+    expect(() => loadConfig(join(directory, 'nope'), {})).toThrow(/config .*nope: ENOENT/);
+  });
+});
+
+describe('printConfig()', () => {
+  it('prints what loads to the same configuration', () => {
+    const text =
+      '[runtimes]\n"a.b" = "/x"\n[gc]\nschedule_delay_ms = 5\n[snapshotter.overlayfs]\nmount_options = ["x"]';
+    const config = loadConfig(file(text), { root: '/r' });
+
+    expect(loadConfig(file(printConfig(config)), {})).toEqual(config);
+  });
+});
