@@ -1,8 +1,18 @@
 // A container of the OCI runtime, from create to delete, inside the process that calls it. It knows no daemon, no events
 // and no clients; its errors carry the words of runc, which clients look for.
 
-import { notImplemented } from '../proto/errors';
+import { closeSync } from 'node:fs';
+import { setTimeout as sleep } from 'node:timers/promises';
+import { isErrno, messageOf, notFound, unknown } from '../proto/errors';
+import { type Cgroup, reopenCgroup } from './cgroup/cgroup';
+import { createContainer, hookState } from './create';
+import type { CompiledFilter } from './credentials';
+import { execProcess } from './exec';
+import { type HookState, runHooks } from './hooks';
+import type { LaunchedInit } from './launch';
+import { openPidfd, signalPidfd } from './native';
 import type { LinuxResources, Process, Spec } from './spec';
+import { loadState, processStartTime, removeState } from './state';
 
 /** Descriptors handed to a process as 0, 1 and 2; -1 is /dev/null. They stay the caller's: close them after the call. */
 export interface ProcessIo {
@@ -40,17 +50,42 @@ export interface StartedProcess {
   readonly terminalFd: number | undefined;
 }
 
+interface Parts {
+  readonly id: string;
+  readonly root: string;
+  readonly bundle: string;
+  readonly pid: number;
+  readonly pidfd: number;
+  readonly terminalFd: number | undefined;
+  readonly cgroup: Cgroup;
+  readonly spec: Spec;
+  readonly seccomp: CompiledFilter | undefined;
+  readonly noNewKeyring: boolean;
+  readonly init: LaunchedInit | undefined;
+}
+
+const SIGKILL = 9;
+/** Start waits this long for the exec, so that whoever looks next sees the program; a slow one is no error. */
+const EXEC_WAIT_MS = 50;
+const KILL_ROUNDS_MAX = 1000;
+const KILL_WAIT_MS = 5;
+
 export class Container {
   readonly id: string;
   /** Of the container's first process, in the caller's pid namespace. */
   readonly pid: number;
   /** The pty's master when io was 'terminal'. The caller closes it. */
   readonly terminalFd: number | undefined;
+  private readonly parts: Parts;
+  private readonly stopWatching: (() => void)[] = [];
+  private isPaused = false;
+  private isDeleted = false;
 
-  private constructor(id: string, pid: number, terminalFd: number | undefined) {
-    this.id = id;
-    this.pid = pid;
-    this.terminalFd = terminalFd;
+  private constructor(parts: Parts) {
+    this.parts = parts;
+    this.id = parts.id;
+    this.pid = parts.pid;
+    this.terminalFd = parts.terminalFd;
   }
 
   /**
@@ -59,73 +94,175 @@ export class Container {
    * @throws UNKNOWN `runc create failed: unable to start container process: exec: "/x": stat /x: no such file or directory`;
    * ALREADY_EXISTS when the state directory has the id. Nothing is left behind on failure.
    */
-  static create(_options: CreateOptions): Promise<Container> {
-    throw notImplemented('container create');
+  static async create(options: CreateOptions): Promise<Container> {
+    const { init, cgroup, seccomp, terminalFd } = await createContainer(options);
+    const { id, root, bundle, spec, noNewKeyring = false } = options;
+    const { pid, pidfd } = init;
+    return new Container({ id, root, bundle, pid, pidfd, terminalFd, cgroup, spec, seccomp, noNewKeyring, init });
   }
 
   /**
-   * A container of a process that is gone, from its state directory: for kill, stats and delete.
+   * A container whose process this is not the parent of, from its state directory: for kill, stats and delete.
    * @throws NOT_FOUND
    */
-  static load(_root: string, _id: string): Container {
-    throw notImplemented('container load');
+  static load(root: string, id: string): Container {
+    const state = loadState(root, id);
+    const { bundle, pid, annotations, poststop } = state;
+    return new Container({
+      id,
+      root,
+      bundle,
+      pid,
+      pidfd: pidfdOf(pid, state.pidStartTime),
+      terminalFd: undefined,
+      cgroup: reopenCgroup(state.cgroupPaths),
+      spec: { ociVersion: '1.0.2', annotations, hooks: { poststop } },
+      seccomp: undefined,
+      noNewKeyring: true,
+      init: undefined,
+    });
   }
 
-  /** Lets the process exec; runs startContainer and poststart hooks. */
-  start(): Promise<void> {
-    throw notImplemented('container start');
+  /**
+   * Lets the process exec; runs startContainer and poststart hooks.
+   * @throws UNKNOWN when it has been started or a hook fails, which ends the container
+   */
+  async start(): Promise<void> {
+    const { init, spec } = this.parts;
+    if (init === undefined) throw unknown('cannot start a container that was loaded from its state');
+    try {
+      await runHooks(spec.hooks?.startContainer, this.hookState('created'), this.pid);
+      init.proceed();
+      init.tryNext(EXEC_WAIT_MS);
+      await runHooks(spec.hooks?.poststart, this.hookState('running'), undefined);
+    } catch (error) {
+      if (isErrno(error, 'EPIPE', 'EBADF')) throw unknown('cannot start an already running or stopped container');
+      this.trySignal(SIGKILL);
+      throw unknown(`runc start failed: ${messageOf(error)}`, { cause: error });
+    } finally {
+      init.hangUp();
+    }
   }
 
   /**
    * Starts a further process in the container's namespaces and cgroups; resolves when it has called exec.
    * @throws UNKNOWN `exec failed: unable to start container process: ...`
    */
-  exec(_options: ExecOptions): Promise<StartedProcess> {
-    throw notImplemented('container exec');
+  async exec(options: ExecOptions): Promise<StartedProcess> {
+    if (this.isPaused) throw unknown('cannot exec in a paused container (use --ignore-paused to override)');
+    if (this.parts.pidfd < 0) throw unknown('cannot exec in a stopped container');
+    return execProcess(this.parts, options);
   }
 
   /**
    * Signals the first process, or every process of the container.
-   * @throws NOT_FOUND `process already finished` when it has exited.
+   * @throws NOT_FOUND `process already finished` when it has exited
    */
-  kill(_signal: number, _all: boolean): void {
-    throw notImplemented('container kill');
+  kill(signal: number, all: boolean): void {
+    if (all) this.parts.cgroup.signalAll(signal);
+    else if (!this.trySignal(signal)) throw notFound('process already finished');
   }
 
   /** Resolves when all processes are frozen. */
-  pause(): Promise<void> {
-    throw notImplemented('container pause');
+  async pause(): Promise<void> {
+    await this.parts.cgroup.freeze();
+    this.isPaused = true;
   }
 
   resume(): void {
-    throw notImplemented('container resume');
+    this.parts.cgroup.thaw();
+    this.isPaused = false;
   }
 
-  update(_resources: LinuxResources): void {
-    throw notImplemented('container update');
+  /** Changes limits of the running container; what is not given stays. @throws UNKNOWN in runc's words */
+  update(resources: LinuxResources): void {
+    this.parts.cgroup.apply(resources, true);
   }
 
+  /** Of all processes of the container, in the caller's pid namespace. */
   pids(): number[] {
-    throw notImplemented('container pids');
+    return this.parts.cgroup.pids();
   }
 
   /** An encoded io.containerd.cgroups.v1.Metrics or v2.Metrics, ready for an Any. */
   stats(): { typeUrl: string; value: Buffer } {
-    throw notImplemented('container stats');
+    return this.parts.cgroup.stats();
   }
 
   /** How often the kernel killed a process of the container for want of memory. */
   oomCount(): number {
-    throw notImplemented('container oom');
+    return this.parts.cgroup.oomCount();
   }
 
   /** Calls the listener after each such kill until delete. */
-  onOom(_listener: () => void): void {
-    throw notImplemented('container oom');
+  onOom(listener: () => void): void {
+    this.stopWatching.push(this.parts.cgroup.watchOom(listener));
   }
 
-  /** Kills what is left, runs poststop hooks, removes cgroups and state. Works in every state and twice. */
-  delete(): Promise<void> {
-    throw notImplemented('container delete');
+  /**
+   * Kills what is left, removes cgroups and state, runs poststop hooks. Works in every state and twice.
+   * @throws the first error, after everything has been tried
+   */
+  async delete(): Promise<void> {
+    if (this.isDeleted) return;
+    this.isDeleted = true;
+    const { init, cgroup, spec, pidfd, root } = this.parts;
+    const errors: unknown[] = [];
+    const step = async (body: () => void | Promise<void>) => {
+      try {
+        await body();
+      } catch (error) {
+        errors.push(error);
+      }
+    };
+    for (const stop of this.stopWatching) stop();
+    init?.hangUp();
+    await step(() => this.killAll());
+    await step(() => cgroup.remove());
+    await step(() => runHooks(spec.hooks?.poststop, this.hookState('stopped'), undefined));
+    await step(() => removeState(root, this.id));
+    if (pidfd >= 0) closeSync(pidfd);
+    if (errors.length > 0) throw errors[0];
+  }
+
+  /** Kills until the kernel knows no process of the container any more. */
+  private async killAll(): Promise<void> {
+    this.trySignal(SIGKILL);
+    const { cgroup } = this.parts;
+    for (let round = 0; round < KILL_ROUNDS_MAX; round++) {
+      if (cgroup.pids().length === 0) return;
+      cgroup.signalAll(SIGKILL);
+      await sleep(KILL_WAIT_MS);
+    }
+    throw unknown(`processes of container "${this.id}" do not end: ${cgroup.pids().join(', ')}`);
+  }
+
+  /** False when the process has exited. */
+  private trySignal(signal: number): boolean {
+    if (this.parts.pidfd < 0) return false;
+    try {
+      signalPidfd(this.parts.pidfd, signal);
+      return true;
+    } catch (error) {
+      if (isErrno(error, 'ESRCH', 'EBADF')) return false;
+      throw error;
+    }
+  }
+
+  private hookState(status: HookState['status']): HookState {
+    return hookState(this.parts.spec, this.parts, status === 'stopped' ? 0 : this.pid, status);
+  }
+}
+
+/** -1 when the process has gone, even if its pid is in use again. */
+function pidfdOf(pid: number, startTime: string): number {
+  try {
+    const pidfd = openPidfd(pid);
+    if (processStartTime(pid) === startTime) return pidfd;
+    closeSync(pidfd);
+    return -1;
+  } catch (error) {
+    if (isErrno(error, 'ESRCH', 'EINVAL')) return -1;
+    throw error;
   }
 }

@@ -1,6 +1,7 @@
 // File descriptors that Node has no calls for: fifos, pipes, terminals, peer credentials. All calls are quick.
 
-import { notImplemented } from '../proto/errors';
+import { constants, openSync } from 'node:fs';
+import { makeFifoAt, pipe, setFileBlocking, setTerminalSize, socketPeer } from './native';
 
 export interface PeerCredentials {
   readonly pid: number;
@@ -8,35 +9,37 @@ export interface PeerCredentials {
   readonly gid: number;
 }
 
-/** mkfifo(3). */
-export function makeFifo(_path: string, _mode: number): void {
-  throw notImplemented('fifo');
+/** mkfifo(3). @throws EEXIST */
+export function mkfifo(path: string, mode: number): void {
+  makeFifoAt(path, mode);
 }
 
 /**
  * Opens a fifo without waiting for the other side. `read-write` never sees end of file and never blocks; `write` fails
  * with ENXIO while nobody reads. The descriptor is close-on-exec and non-blocking.
  */
-export function openFifo(_path: string, _direction: 'read' | 'write' | 'read-write'): number {
-  throw notImplemented('fifo');
+export function openFifo(path: string, direction: 'read' | 'write' | 'read-write'): number {
+  const access = { read: constants.O_RDONLY, write: constants.O_WRONLY, 'read-write': constants.O_RDWR }[direction];
+  return openSync(path, access | constants.O_NONBLOCK | constants.O_NOCTTY);
 }
 
 /** [read end, write end], close-on-exec, blocking (as a process wants it): make your own end non-blocking if needed. */
 export function openPipe(): [number, number] {
-  throw notImplemented('pipe');
+  return pipe();
 }
 
 /** Clears or sets O_NONBLOCK of the open file, which all its descriptors share. */
-export function setBlocking(_fd: number, _blocking: boolean): void {
-  throw notImplemented('blocking');
+export function setBlocking(fd: number, blocking: boolean): void {
+  setFileBlocking(fd, blocking);
 }
 
 /** @param fd - a pty's master or slave. */
-export function setWindowSize(_fd: number, _rows: number, _columns: number): void {
-  throw notImplemented('window size');
+export function setWindowSize(fd: number, rows: number, columns: number): void {
+  setTerminalSize(fd, rows, columns);
 }
 
 /** Of the process at the other end of a connected unix socket. */
-export function peerCredentials(_fd: number): PeerCredentials {
-  throw notImplemented('peer credentials');
+export function peerCredentials(fd: number): PeerCredentials {
+  const [pid, uid, gid] = socketPeer(fd);
+  return { pid, uid, gid };
 }

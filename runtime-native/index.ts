@@ -3,7 +3,7 @@
 export type { CreateOptions, ExecOptions, ProcessIo, StartedProcess } from './container';
 export { Container } from './container';
 export type { PeerCredentials } from './descriptors';
-export { makeFifo, openFifo, openPipe, peerCredentials, setBlocking, setWindowSize } from './descriptors';
+export { mkfifo, openFifo, openPipe, peerCredentials, setBlocking, setWindowSize } from './descriptors';
 export type { Mount } from './mount';
 export { mountAll, unmountRecursive } from './mount';
 export type { ExitStatus } from './reaper';

@@ -1,6 +1,9 @@
 // Exit statuses of child processes. The process becomes the reaper of its descendants (child subreaper), so orphans of
 // containers end here too. Children of node:child_process are left to libuv.
 
+import { nowNs } from '../proto/time';
+import { becomeSubreaper, peekExited, reap, type WaitResult } from './native';
+
 /** code is the exit status (128 + signal when a signal ended the process); signal is 0 otherwise. */
 export interface ExitStatus {
   readonly code: number;
@@ -9,14 +12,100 @@ export interface ExitStatus {
   readonly exitedAt: bigint;
 }
 
+type Listener = (status: ExitStatus) => void;
+
+const CLD_EXITED = 1;
+const SIGNAL_BASE = 128;
+/** libuv reaps its own children in the turn in which SIGCHLD arrives; what is still there afterwards is an orphan. */
+const ORPHAN_GRACE_MS = 1000;
+const ORPHANS_PER_ROUND_MAX = 1024;
+
+let shared: Reaper | undefined;
+
 export class Reaper {
+  /** Children that wait for their exit or for somebody to ask for it. */
+  private readonly tracked = new Map<number, { listener: Listener | undefined; status: ExitStatus | undefined }>();
+  private orphanTimer: NodeJS.Timeout | undefined;
+
+  private constructor() {
+    becomeSubreaper();
+    process.on('SIGCHLD', () => this.collect());
+  }
+
   /** The one of this process: makes it a subreaper and listens for SIGCHLD at the first call. */
   static shared(): Reaper {
-    return new Reaper();
+    shared ??= new Reaper();
+    return shared;
   }
 
   /** Calls the listener once, never before this call has returned; also when the process has exited before. */
-  onExit(_pid: number, _listener: (status: ExitStatus) => void): void {
-    throw new Error('not yet');
+  onExit(pid: number, listener: Listener): void {
+    const entry = this.tracked.get(pid);
+    if (entry === undefined) {
+      this.tracked.set(pid, { listener, status: undefined });
+      setImmediate(() => this.collectOne(pid));
+    } else if (entry.status === undefined) {
+      entry.listener = listener;
+    } else {
+      const { status } = entry;
+      this.tracked.delete(pid);
+      setImmediate(() => listener(status));
+    }
   }
+
+  /** Keeps the exit status of a child until onExit asks for it. */
+  track(pid: number): void {
+    this.tracked.set(pid, { listener: undefined, status: undefined });
+  }
+
+  /** Undoes track. True when the child has not been reaped, which is the caller's task then. */
+  forget(pid: number): boolean {
+    const entry = this.tracked.get(pid);
+    this.tracked.delete(pid);
+    return entry !== undefined && entry.status === undefined;
+  }
+
+  private collect(): void {
+    for (const pid of [...this.tracked.keys()]) this.collectOne(pid);
+    if (peekExited() !== 0) this.orphanTimer ??= setTimeout(() => this.reapOrphans(), ORPHAN_GRACE_MS).unref();
+  }
+
+  private collectOne(pid: number): void {
+    const entry = this.tracked.get(pid);
+    if (entry === undefined || entry.status !== undefined) return;
+    const result = reapIfChild(pid);
+    if (result === undefined) return;
+    const status = toStatus(result);
+    if (entry.listener === undefined) {
+      entry.status = status;
+    } else {
+      this.tracked.delete(pid);
+      entry.listener(status);
+    }
+  }
+
+  private reapOrphans(): void {
+    this.orphanTimer = undefined;
+    for (let count = 0; count < ORPHANS_PER_ROUND_MAX; count++) {
+      const pid = peekExited();
+      if (pid === 0) return;
+      if (this.tracked.has(pid)) this.collectOne(pid);
+      else reapIfChild(pid);
+    }
+  }
+}
+
+function reapIfChild(pid: number): WaitResult | undefined {
+  try {
+    return reap(pid, false);
+  } catch {
+    // Not a child, or somebody else has reaped it.
+    return undefined;
+  }
+}
+
+function toStatus({ code, status }: WaitResult): ExitStatus {
+  const exitedAt = nowNs();
+  if (code === CLD_EXITED) return { code: status, signal: 0, exitedAt };
+  return { code: SIGNAL_BASE + status, signal: status, exitedAt };
 }

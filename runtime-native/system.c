@@ -2,6 +2,7 @@
 #define _GNU_SOURCE
 #include <errno.h>
 #include <fcntl.h>
+#include <linux/bpf.h>
 #include <poll.h>
 #include <signal.h>
 #include <stdint.h>
@@ -135,4 +136,28 @@ int gantry_peer_credentials(int fd, int32_t *credentials)
 	credentials[1] = (int32_t)peer.uid;
 	credentials[2] = (int32_t)peer.gid;
 	return 0;
+}
+
+/*
+ * Attaches a device program to a cgroup v2 directory (BPF_F_ALLOW_MULTI: all programs must allow). The kernel keeps the
+ * program for as long as the group lives.
+ */
+int gantry_attach_device_filter(int directory, const void *program, int count)
+{
+	union bpf_attr load = {
+		.prog_type = BPF_PROG_TYPE_CGROUP_DEVICE,
+		.insns = (uintptr_t)program,
+		.insn_cnt = (uint32_t)count,
+		.license = (uintptr_t) "Apache",
+	};
+	union bpf_attr attach = {.target_fd = (uint32_t)directory, .attach_type = BPF_CGROUP_DEVICE};
+	long fd = syscall(SYS_bpf, BPF_PROG_LOAD, &load, sizeof(load)), result;
+
+	if (fd < 0)
+		return -errno;
+	attach.attach_bpf_fd = (uint32_t)fd;
+	attach.attach_flags = BPF_F_ALLOW_MULTI;
+	result = result_of(syscall(SYS_bpf, BPF_PROG_ATTACH, &attach, sizeof(attach)));
+	close((int)fd);
+	return (int)result;
 }

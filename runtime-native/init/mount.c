@@ -11,6 +11,7 @@
 #define MS_MOVE_FLAG 0x2000u
 #define MNT_DETACH_FLAG 2
 #define PROPAGATION_FLAGS 0x1e0000u
+#define PROC_MAGIC 0x9fa0
 
 /* A proc of our own that nothing of the image can cover or replace. */
 static int procfs_fd = -1;
@@ -222,6 +223,17 @@ static int open_target(const struct operation *op, const char *path, char *mode)
 	return fd;
 }
 
+/* What covers parts of proc would hide the kernel's answers from the programs that rely on them. */
+static long refuse_on_proc(const struct operation *op, int target)
+{
+	u64 buffer[32];
+
+	if (op->flags & TARGET_ON_PROC || SYS2(fstatfs, target, buffer) < 0 || buffer[0] != PROC_MAGIC)
+		return 0;
+	stage = STAGE_ON_PROC;
+	return -EPERM;
+}
+
 OPERATION(op_mount)
 {
 	const char *path = text_of(op, 1);
@@ -233,6 +245,11 @@ OPERATION(op_mount)
 	target = open_target(op, path, mode);
 	if (target < 0)
 		return target;
+	result = refuse_on_proc(op, target);
+	if (result) {
+		close_fd(target);
+		return result;
+	}
 	stage = STAGE_OPERATION;
 	mount = new_filesystem(text_of(op, 0), text_of(op, 3), *mode ? mode : 0, text_of(op, 2), op->a, (u32)op->b);
 	result = mount < 0 ? mount : 0;
@@ -269,7 +286,9 @@ OPERATION(op_attach)
 	if (target < 0)
 		return target;
 	stage = STAGE_OPERATION;
-	result = move_to(mount, target);
+	result = refuse_on_proc(op, target);
+	if (!result)
+		result = move_to(mount, target);
 	close_fd(target);
 	if (!result) {
 		stage = STAGE_ATTRIBUTES;

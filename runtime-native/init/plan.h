@@ -89,6 +89,10 @@ enum operation_flag {
 	EXECUTE_REPORT_STDERR = 128,
 	/* any: go on when it fails */
 	OPTIONAL = 256,
+	/* OP_MOUNT, OP_ATTACH: the target may lie in a procfs. */
+	TARGET_ON_PROC = 512,
+	/* OP_CHANGE_DIRECTORY */
+	DIRECTORY_FIRST_ATTEMPT = 1024,
 };
 
 enum message_kind { MESSAGE_FAILURE = 1, MESSAGE_SYNC = 2, MESSAGE_TERMINAL = 3 };
@@ -107,6 +111,7 @@ enum failure_stage {
 	STAGE_ACCESS = 9,
 	STAGE_OUTSIDE = 10,
 	STAGE_NOT_DEVICE = 11,
+	STAGE_ON_PROC = 12,
 };
 
 #define MESSAGE_TEXT 496

@@ -1,0 +1,100 @@
+// The control groups of a container behind one interface, whatever the host has mounted. All calls but freeze and remove
+// are quick file operations.
+
+import { posix } from 'node:path';
+import { unknown } from '../../proto/errors';
+import type { CgroupHierarchy } from '../mounts';
+import type { LinuxResources } from '../spec';
+import { hostLayout } from './layout';
+import { CgroupV1 } from './v1';
+import { CgroupV2 } from './v2';
+
+/** Encoded io.containerd.cgroups.v1.Metrics or v2.Metrics, as the fields of an Any. */
+export interface EncodedStats {
+  readonly typeUrl: string;
+  readonly value: Buffer;
+}
+
+export interface Cgroup {
+  /** What load() needs to find it again: v1 hierarchy name (or "" for v2) to absolute directory. */
+  readonly paths: Readonly<Record<string, string>>;
+  /** Makes the directories; those that exist are taken over. */
+  create(): void;
+  /** @param update - of a running container: devices stay as they are */
+  apply(resources: LinuxResources, update: boolean): void;
+  /** Files into which a process writes "0" to join. */
+  joinFiles(): string[];
+  /** A directory for CLONE_INTO_CGROUP, opened by the caller; undefined when joinFiles has to be used. */
+  cloneDirectory(): string | undefined;
+  mountView(): { version: 1; hierarchies: CgroupHierarchy[] } | { version: 2; path: string };
+  freeze(): Promise<void>;
+  thaw(): void;
+  /** With those of groups below. Empty when it does not exist. */
+  pids(): number[];
+  /** Signals every process, also those that fork meanwhile. */
+  signalAll(signal: number): void;
+  stats(): EncodedStats;
+  oomCount(): number;
+  /** Calls the listener after each out-of-memory kill until the returned function is called. */
+  watchOom(listener: () => void): () => void;
+  /** Removes the directories and those below; retries for a while when the kernel is still busy with them. Idempotent. */
+  remove(): Promise<void>;
+}
+
+/**
+ * The cgroup of a cgroupsPath: absolute from the root of each hierarchy, else below the caller's own; "slice:prefix:name"
+ * names a systemd scope. Without a path the id is taken.
+ * @throws UNKNOWN when the host has no cgroups mounted
+ */
+export function openCgroup(cgroupsPath: string | undefined, id: string, systemd: boolean): Cgroup {
+  const layout = hostLayout();
+  const path = systemd ? systemdPath(cgroupsPath ?? '', id) : cgroupsPath || id;
+  if (layout.version === 2) {
+    const parent = path.startsWith('/') ? '/' : layout.own;
+    return new CgroupV2(posix.join(layout.mountpoint, parent, clean(path)));
+  }
+  if (layout.hierarchies.length === 0) throw unknown('no cgroup mount found in mountinfo');
+  return new CgroupV1(
+    layout.hierarchies.map((hierarchy) => {
+      const parent = path.startsWith('/') ? '/' : hierarchy.own;
+      return { ...hierarchy, path: posix.join(hierarchy.mountpoint, parent, clean(path)) };
+    }),
+  );
+}
+
+/** The same from the paths of a saved state. */
+export function reopenCgroup(paths: Readonly<Record<string, string>>): Cgroup {
+  const layout = hostLayout();
+  const unified = paths[''];
+  if (layout.version === 2 || unified !== undefined) return new CgroupV2(unified ?? '');
+  return new CgroupV1(
+    layout.hierarchies.flatMap((hierarchy) => {
+      const path = paths[hierarchy.name];
+      return path === undefined ? [] : [{ ...hierarchy, path }];
+    }),
+  );
+}
+
+/** ".." never leads above the root of the hierarchy. */
+function clean(path: string): string {
+  return posix.normalize(`/${path}`);
+}
+
+/** "system.slice:docker:ID" is /system.slice/docker-ID.scope; "a-b.slice" lies in "a.slice". */
+export function systemdPath(cgroupsPath: string, id: string): string {
+  const [slice = '', prefix = '', name = ''] =
+    cgroupsPath === '' ? ['system.slice', 'runc', id] : cgroupsPath.split(':');
+  if (name === '')
+    throw unknown(
+      `expected cgroupsPath to be of format "slice:prefix:name" for systemd cgroups, got "${cgroupsPath}" instead`,
+    );
+  const unit = name.endsWith('.slice') ? name : `${prefix === '' ? name : `${prefix}-${name}`}.scope`;
+  return posix.join('/', expandSlice(slice === '' ? 'system.slice' : slice), unit);
+}
+
+function expandSlice(slice: string): string {
+  const base = slice.replace(/\.slice$/, '');
+  if (base === '-' || base === '') return '/';
+  const parts = base.split('-');
+  return parts.map((_, index) => `${parts.slice(0, index + 1).join('-')}.slice`).join('/');
+}

@@ -1,0 +1,115 @@
+// Reading and writing the control files of cgroups, with the errors of runc.
+
+import { closeSync, constants, openSync, readdirSync, readFileSync, rmdirSync, writeSync } from 'node:fs';
+import { join } from 'node:path';
+import { setTimeout as sleep } from 'node:timers/promises';
+import { isErrno, unknown } from '../../proto/errors';
+import { errorText } from '../failure';
+
+const DEPTH_MAX = 64;
+const REMOVE_RETRIES_MAX = 12;
+const REMOVE_WAIT_MIN_MS = 1;
+const REMOVE_WAIT_MAX_MS = 500;
+
+/** @throws UNKNOWN `failed to write "99": write /sys/fs/...: numerical result out of range` */
+export function writeControl(directory: string, file: string, value: string): void {
+  const path = join(directory, file);
+  try {
+    tryWriteControl(path, value);
+  } catch (error) {
+    const { syscall = 'write' } = error as NodeJS.ErrnoException;
+    throw unknown(`failed to write "${value}": ${syscall} ${path}: ${errorText(error)}`, { cause: error });
+  }
+}
+
+/** The same with the errors of Node. A file is never made. */
+export function tryWriteControl(path: string, value: string): void {
+  const fd = openSync(path, constants.O_WRONLY);
+  try {
+    writeSync(fd, value);
+  } finally {
+    closeSync(fd);
+  }
+}
+
+/** The content without the newline at the end; undefined when there is no such file. */
+export function readControl(directory: string, file: string): string | undefined {
+  try {
+    return readFileSync(join(directory, file), 'utf8').trimEnd();
+  } catch (error) {
+    if (isErrno(error, 'ENOENT', 'ENODEV', 'EOPNOTSUPP')) return undefined;
+    throw error;
+  }
+}
+
+/** A number, "max" as the largest. Zero when there is no such file. */
+export function readNumber(directory: string, file: string): bigint {
+  const text = readControl(directory, file);
+  return text === undefined ? 0n : toCount(text);
+}
+
+export function toCount(text: string): bigint {
+  if (text === 'max') return (1n << 64n) - 1n;
+  return /^\d+$/.test(text) ? BigInt(text) : 0n;
+}
+
+/** Lines "key value". */
+export function readKeyed(directory: string, file: string): Map<string, bigint> {
+  const values = new Map<string, bigint>();
+  for (const line of (readControl(directory, file) ?? '').split('\n')) {
+    const space = line.lastIndexOf(' ');
+    if (space > 0) values.set(line.slice(0, space), toCount(line.slice(space + 1)));
+  }
+  return values;
+}
+
+/** The processes of a group and of all below it. */
+export function readPids(directory: string, depth = 0): number[] {
+  const text = readControl(directory, 'cgroup.procs');
+  if (text === undefined) return [];
+  const own = text === '' ? [] : text.split('\n').map(Number);
+  if (depth >= DEPTH_MAX) return own;
+  return own.concat(...subgroups(directory).map((name) => readPids(join(directory, name), depth + 1)));
+}
+
+/** Removes a group with those below it, waiting shortly between attempts while it is busy. */
+export async function removeGroup(directory: string): Promise<void> {
+  let waitMs = REMOVE_WAIT_MIN_MS;
+  for (let attempt = 1; ; attempt++) {
+    try {
+      removeTree(directory, 0);
+      return;
+    } catch (error) {
+      if (isErrno(error, 'ENOENT')) return;
+      if (!isErrno(error, 'EBUSY', 'ENOTEMPTY') || attempt === REMOVE_RETRIES_MAX) {
+        throw unknown(`unable to remove cgroup ${directory}: ${errorText(error)}`, { cause: error });
+      }
+    }
+    await sleep(waitMs);
+    waitMs = Math.min(waitMs * 2, REMOVE_WAIT_MAX_MS);
+  }
+}
+
+function removeTree(directory: string, depth: number): void {
+  try {
+    rmdirSync(directory);
+  } catch (error) {
+    if (isErrno(error, 'ENOENT')) return;
+    if (!isErrno(error, 'EBUSY', 'ENOTEMPTY') || depth >= DEPTH_MAX) throw error;
+    const below = subgroups(directory);
+    if (below.length === 0) throw error;
+    for (const name of below) removeTree(join(directory, name), depth + 1);
+    rmdirSync(directory);
+  }
+}
+
+function subgroups(directory: string): string[] {
+  try {
+    return readdirSync(directory, { withFileTypes: true })
+      .filter((entry) => entry.isDirectory())
+      .map((entry) => entry.name);
+  } catch (error) {
+    if (isErrno(error, 'ENOENT', 'ENODEV')) return [];
+    throw error;
+  }
+}

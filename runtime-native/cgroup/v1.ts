@@ -1,0 +1,183 @@
+// cgroup v1: one directory in each mounted hierarchy (kernel: admin-guide/cgroup-v1).
+
+import { mkdirSync } from 'node:fs';
+import { Socket } from 'node:net';
+import { dirname } from 'node:path';
+import { setTimeout as sleep } from 'node:timers/promises';
+import { isErrno, unknown } from '../../proto/errors';
+import { Metrics } from '../../proto/generated/io.containerd.cgroups.v1';
+import { errorText } from '../failure';
+import type { CgroupHierarchy } from '../mounts';
+import { watchOom } from '../native';
+import type { LinuxResources } from '../spec';
+import type { Cgroup, EncodedStats } from './cgroup';
+import { readControl, readKeyed, readPids, removeGroup, tryWriteControl, writeControl } from './files';
+import type { HierarchyLayout } from './layout';
+import { applyResources } from './v1-resources';
+import { collectStats } from './v1-stats';
+
+export interface Hierarchy extends HierarchyLayout {
+  readonly path: string;
+}
+
+const CPUSET_FILES = ['cpuset.cpus', 'cpuset.mems'] as const;
+const FREEZE_ATTEMPTS_MAX = 1000;
+const FREEZE_WAIT_MS = 1;
+/** A process in the middle of a fork can keep a group from freezing until it is thawed once. */
+const FREEZE_ATTEMPTS_PER_THAW = 25;
+const GROUP_MODE = 0o755;
+const SIGKILL = 9;
+
+export class CgroupV1 implements Cgroup {
+  readonly paths: Readonly<Record<string, string>>;
+  private readonly hierarchies: readonly Hierarchy[];
+  private readonly byController: ReadonlyMap<string, string>;
+
+  constructor(hierarchies: readonly Hierarchy[]) {
+    this.hierarchies = hierarchies;
+    this.paths = Object.fromEntries(hierarchies.map(({ name, path }) => [name, path]));
+    this.byController = new Map(hierarchies.flatMap(({ options, path }) => options.map((option) => [option, path])));
+  }
+
+  create(): void {
+    for (const { path, options } of this.hierarchies) {
+      makeGroup(path);
+      if (options.includes('cpuset')) inheritCpuset(path);
+    }
+  }
+
+  apply(resources: LinuxResources, update: boolean): void {
+    applyResources(this.byController, resources, update);
+  }
+
+  joinFiles(): string[] {
+    return this.hierarchies.map(({ path }) => `${path}/tasks`);
+  }
+
+  cloneDirectory(): undefined {
+    return undefined;
+  }
+
+  mountView(): { version: 1; hierarchies: CgroupHierarchy[] } {
+    return { version: 1, hierarchies: this.hierarchies.map(({ name, options, path }) => ({ name, options, path })) };
+  }
+
+  async freeze(): Promise<void> {
+    const path = this.freezer();
+    for (let attempt = 1; attempt <= FREEZE_ATTEMPTS_MAX; attempt++) {
+      if (attempt % FREEZE_ATTEMPTS_PER_THAW === 0) writeControl(path, 'freezer.state', 'THAWED');
+      writeControl(path, 'freezer.state', 'FROZEN');
+      if (readControl(path, 'freezer.state') === 'FROZEN') return;
+      await sleep(FREEZE_WAIT_MS);
+    }
+    writeControl(path, 'freezer.state', 'THAWED');
+    throw unknown('unable to freeze');
+  }
+
+  thaw(): void {
+    writeControl(this.freezer(), 'freezer.state', 'THAWED');
+  }
+
+  pids(): number[] {
+    return readPids(this.any());
+  }
+
+  signalAll(signal: number): void {
+    const path = this.byController.get('freezer');
+    const setState = (state: string) => {
+      if (path === undefined) return;
+      try {
+        tryWriteControl(`${path}/freezer.state`, state);
+      } catch (error) {
+        if (!isErrno(error, 'ENOENT', 'ENODEV')) throw error;
+      }
+    };
+    const wasFrozen = path !== undefined && readControl(path, 'freezer.state') === 'FROZEN';
+    if (!wasFrozen) setState('FROZEN');
+    try {
+      signalEach(this.pids(), signal);
+    } finally {
+      // Killed processes must run to die.
+      if (!wasFrozen || signal === SIGKILL) setState('THAWED');
+    }
+  }
+
+  stats(): EncodedStats {
+    return { typeUrl: Metrics.name, value: Metrics.encode(collectStats(this.byController)) };
+  }
+
+  oomCount(): number {
+    const path = this.byController.get('memory');
+    return path === undefined ? 0 : Number(readKeyed(path, 'memory.oom_control').get('oom_kill') ?? 0n);
+  }
+
+  watchOom(listener: () => void): () => void {
+    const path = this.byController.get('memory');
+    if (path === undefined) return () => {};
+    const fd = watchOom(path);
+    let seen = this.oomCount();
+    const socket = new Socket({ fd, readable: true, writable: false });
+    socket.unref();
+    // Closing the fd is the socket's; an error says that the group has gone.
+    socket.on('error', () => socket.destroy());
+    socket.on('data', () => {
+      const count = this.oomCount();
+      if (count > seen) listener();
+      seen = count;
+    });
+    return () => socket.destroy();
+  }
+
+  async remove(): Promise<void> {
+    const results = await Promise.allSettled(this.hierarchies.map(({ path }) => removeGroup(path)));
+    for (const result of results) if (result.status === 'rejected') throw result.reason;
+  }
+
+  private any(): string {
+    return this.byController.get('freezer') ?? this.hierarchies[0]?.path ?? '';
+  }
+
+  private freezer(): string {
+    const path = this.byController.get('freezer');
+    if (path === undefined) throw unknown('cgroup freezer is not mounted');
+    return path;
+  }
+}
+
+/** Sends a signal to processes; those that have gone meanwhile are left out. */
+export function signalEach(pids: readonly number[], signal: number): void {
+  for (const pid of pids) {
+    try {
+      process.kill(pid, signal);
+    } catch (error) {
+      if (!isErrno(error, 'ESRCH')) throw error;
+    }
+  }
+}
+
+function makeGroup(path: string): void {
+  try {
+    mkdirSync(path, GROUP_MODE);
+  } catch (error) {
+    if (isErrno(error, 'EEXIST')) return;
+    if (!isErrno(error, 'ENOENT')) {
+      throw unknown(`unable to apply cgroup configuration: mkdir ${path}: ${errorText(error)}`, { cause: error });
+    }
+    mkdirSync(path, { recursive: true, mode: GROUP_MODE });
+  }
+}
+
+/** A new cpuset has no processors and takes no process; it gets those of its parent, which may be new as well. */
+function inheritCpuset(path: string): void {
+  for (const file of CPUSET_FILES) inheritCpusetFile(path, file);
+}
+
+function inheritCpusetFile(path: string, file: string): string {
+  const own = readControl(path, file) ?? '';
+  if (own !== '') return own;
+  const parent = dirname(path);
+  if (parent === path || readControl(parent, file) === undefined) return '';
+  const value = inheritCpusetFile(parent, file);
+  writeControl(path, file, value);
+  return value;
+}

@@ -1,0 +1,207 @@
+// OCI create: from a configuration to a process that waits in front of its exec. Every step registers its undo, so that
+// a failure leaves nothing behind.
+
+import { closeSync, existsSync, openSync, readFileSync, statSync } from 'node:fs';
+import { ApiError, messageOf, unknown } from '../proto/errors';
+import { type Cgroup, openCgroup } from './cgroup/cgroup';
+import type { CreateOptions, ProcessIo } from './container';
+import type { CompiledFilter } from './credentials';
+import { errorText } from './failure';
+import { type HookState, runHooks } from './hooks';
+import { type LaunchedInit, launch } from './launch';
+import { compileCreate } from './plan';
+import { compileSeccomp } from './seccomp';
+import type { Spec } from './spec';
+import { claimState, processStartTime, removeState, saveState } from './state';
+import { UndoList } from './undo';
+
+export interface Created {
+  readonly init: LaunchedInit;
+  readonly cgroup: Cgroup;
+  readonly seccomp: CompiledFilter | undefined;
+  readonly terminalFd: number | undefined;
+}
+
+/** Marks errors after the configuration has been understood, as runc words them. */
+const STARTING = 'unable to start container process: ';
+
+/** @throws UNKNOWN (ALREADY_EXISTS for a taken id) `runc create failed: ...` */
+export async function createContainer(options: CreateOptions): Promise<Created> {
+  const undo = new UndoList();
+  try {
+    return await createSteps(options, undo);
+  } catch (error) {
+    const left = await undo.run();
+    const message = messageOf(error) + (left.length > 0 ? ` (left behind: ${left.join('; ')})` : '');
+    if (error instanceof ApiError && error.kind === 'already exists') throw error;
+    throw unknown(`runc create failed: ${message}`, { cause: error });
+  }
+}
+
+/** Runs the part of create that no spec error can end any more, with runc's words in front of its errors. */
+async function starting<T>(body: () => T | Promise<T>): Promise<T> {
+  try {
+    return await body();
+  } catch (error) {
+    const message = messageOf(error);
+    throw unknown(message.startsWith(STARTING) ? message : STARTING + message, { cause: error });
+  }
+}
+
+async function createSteps(options: CreateOptions, undo: UndoList): Promise<Created> {
+  const { spec, root, id } = options;
+  checkRootfs(options.rootfs);
+  claimState(root, id);
+  undo.add('state', () => removeState(root, id));
+  const cgroup = openCgroup(spec.linux?.cgroupsPath, id, options.systemdCgroup ?? false);
+  const seccomp = compileSeccomp(spec.linux?.seccomp, options.cacheDir);
+  const { plan, namespaces } = compileCreate(spec, {
+    ...contextOf(options, cgroup),
+    seccomp,
+    cgroupFiles: cgroup.joinFiles(),
+  });
+  return starting(async () => {
+    undo.add('cgroups', () => cgroup.remove());
+    cgroup.create();
+    cgroup.apply(spec.linux?.resources ?? {}, false);
+    const init = launchFirst(options, cgroup, { plan, namespaces: namespaces.create, pidPath: namespaces.pidPath });
+    undo.add('process', () => init.destroy());
+    const terminalFd = await follow(init, options, undo);
+    saveState(root, {
+      id,
+      pid: init.pid,
+      pidStartTime: processStartTime(init.pid),
+      bundle: options.bundle,
+      rootfs: options.rootfs,
+      cgroupPaths: cgroup.paths,
+      poststop: spec.hooks?.poststop ?? [],
+      annotations: spec.annotations ?? {},
+    });
+    return { init, cgroup, seccomp, terminalFd };
+  });
+}
+
+function launchFirst(
+  options: CreateOptions,
+  cgroup: Cgroup,
+  compiled: { plan: Parameters<typeof launch>[0]['plan']; namespaces: number; pidPath: string | undefined },
+): LaunchedInit {
+  const opened: number[] = [];
+  const open = (path: string | undefined) => {
+    if (path === undefined) return undefined;
+    const fd = openSync(path, 'r');
+    opened.push(fd);
+    return fd;
+  };
+  try {
+    return launch({
+      plan: compiled.plan,
+      namespaces: compiled.namespaces,
+      pidNamespace: open(compiled.pidPath),
+      cgroup: open(cgroup.cloneDirectory()),
+      stdio: stdioOf(options.io),
+      inInit: true,
+    });
+  } finally {
+    for (const fd of opened) closeSync(fd);
+  }
+}
+
+/** Goes along with init until it is ready. The terminal's master, if there is one. */
+async function follow(init: LaunchedInit, options: CreateOptions, undo: UndoList): Promise<number | undefined> {
+  const { hooks } = options.spec;
+  const state = hookState(options.spec, options, init.pid, 'creating');
+  let terminalFd: number | undefined;
+  for (;;) {
+    const message = await init.next();
+    if (message.kind === 'end') throw unknown('init died before the container was created');
+    if (message.kind === 'terminal') {
+      const { fd } = message;
+      terminalFd = fd;
+      undo.add('terminal', () => closeSync(fd));
+      continue;
+    }
+    if (message.point === 'ready') return terminalFd;
+    await inInit(async () => {
+      if (message.point === 'hooks') {
+        await runHooks(hooks?.prestart, state, undefined);
+        await runHooks(hooks?.createRuntime, state, undefined);
+      } else {
+        await runHooks(hooks?.createContainer, state, init.pid);
+      }
+    });
+    init.proceed();
+  }
+}
+
+async function inInit(body: () => Promise<void>): Promise<void> {
+  try {
+    await body();
+  } catch (error) {
+    throw unknown(`error during container init: ${messageOf(error)}`, { cause: error });
+  }
+}
+
+export function hookState(
+  spec: Pick<Spec, 'ociVersion' | 'annotations'>,
+  container: { readonly id: string; readonly bundle: string },
+  pid: number,
+  status: HookState['status'],
+): HookState {
+  const { annotations } = spec;
+  return {
+    ociVersion: spec.ociVersion,
+    id: container.id,
+    status,
+    pid,
+    bundle: container.bundle,
+    ...(annotations && Object.keys(annotations).length > 0 ? { annotations } : {}),
+  };
+}
+
+export function stdioOf(io: ProcessIo | 'terminal'): [number, number, number] {
+  return io === 'terminal' ? [-1, -1, -1] : [io.stdin, io.stdout, io.stderr];
+}
+
+function checkRootfs(rootfs: string): void {
+  try {
+    if (statSync(rootfs).isDirectory()) return;
+  } catch (error) {
+    throw unknown(`invalid rootfs: stat ${rootfs}: ${errorText(error)}`, { cause: error });
+  }
+  throw unknown(`invalid rootfs: ${rootfs}: not a directory`);
+}
+
+function contextOf(options: CreateOptions, cgroup: Cgroup) {
+  const { spec, id, bundle, rootfs } = options;
+  const keepsShared = /shared/.test(spec.linux?.rootfsPropagation ?? '');
+  return {
+    id,
+    bundle,
+    rootfs,
+    mounts: {
+      bundle,
+      cgroup: cgroup.mountView(),
+      privateCgroupNamespace: (spec.linux?.namespaces ?? []).some(({ type, path }) => type === 'cgroup' && !path),
+    },
+    terminal: options.io === 'terminal',
+    noPivotRoot: options.noPivotRoot ?? false,
+    noNewKeyring: options.noNewKeyring ?? false,
+    sharedParent: keepsShared ? sharedMountOf(rootfs) : undefined,
+    hasKcore: existsSync('/proc/kcore'),
+  };
+}
+
+/** The mount that holds a path, when it is shared. */
+function sharedMountOf(path: string): string | undefined {
+  let best: { point: string; shared: boolean } | undefined;
+  for (const line of readFileSync('/proc/self/mountinfo', 'utf8').split('\n')) {
+    const [left = ''] = line.split(' - ');
+    const [, , , , point = '', , ...optional] = left.split(' ');
+    const holds = point === '/' || path === point || path.startsWith(`${point}/`);
+    if (point !== '' && holds && point.length >= (best?.point.length ?? 0)) {
+      best = { point, shared: optional.some((field) => field.startsWith('shared:')) };
+    }
+  }
+  return best?.shared ? best.point : undefined;
+}

@@ -1,0 +1,97 @@
+// A further process in a running container: born into its pid namespace, it joins the other namespaces and the cgroups
+// by itself.
+
+import { closeSync, openSync } from 'node:fs';
+import { isErrno, messageOf, unknown } from '../proto/errors';
+import type { Cgroup } from './cgroup/cgroup';
+import type { ExecOptions, StartedProcess } from './container';
+import { stdioOf } from './create';
+import type { CompiledFilter } from './credentials';
+import { type LaunchedInit, launch } from './launch';
+import { compileExec } from './plan';
+import type { Process, Spec } from './spec';
+import { UndoList } from './undo';
+
+export interface ExecTarget {
+  readonly id: string;
+  readonly pidfd: number;
+  readonly cgroup: Cgroup;
+  readonly spec: Spec;
+  readonly seccomp: CompiledFilter | undefined;
+  readonly noNewKeyring: boolean;
+}
+
+/** @throws UNKNOWN `exec failed: unable to start container process: ...` */
+export async function execProcess(target: ExecTarget, options: ExecOptions): Promise<StartedProcess> {
+  const undo = new UndoList();
+  try {
+    return await execSteps(target, options, undo);
+  } catch (error) {
+    await undo.run();
+    const message = isErrno(error, 'ESRCH') ? 'cannot exec in a stopped container' : messageOf(error);
+    const prefix = message.startsWith('unable to start container process: ')
+      ? ''
+      : 'unable to start container process: ';
+    throw unknown(`exec failed: ${prefix}${message}`, { cause: error });
+  }
+}
+
+async function execSteps(target: ExecTarget, options: ExecOptions, undo: UndoList): Promise<StartedProcess> {
+  const plan = compileExec(withDefaults(options.process, target.spec), {
+    id: target.id,
+    cgroupFiles: target.cgroup.joinFiles(),
+    terminal: options.io === 'terminal',
+    seccomp: target.seccomp,
+    noNewKeyring: target.noNewKeyring,
+  });
+  const directory = target.cgroup.cloneDirectory();
+  const cgroup = directory === undefined ? undefined : openSync(directory, 'r');
+  let init: LaunchedInit;
+  try {
+    init = launch({
+      plan,
+      namespaces: 0,
+      pidNamespace: target.pidfd,
+      cgroup,
+      stdio: stdioOf(options.io),
+      inherited: [target.pidfd],
+      inInit: false,
+    });
+  } finally {
+    if (cgroup !== undefined) closeSync(cgroup);
+  }
+  undo.add('process', () => init.destroy());
+  let terminalFd: number | undefined;
+  for (;;) {
+    const message = await init.next();
+    if (message.kind === 'end') break;
+    if (message.kind !== 'terminal') continue;
+    const { fd } = message;
+    terminalFd = fd;
+    undo.add('terminal', () => closeSync(fd));
+  }
+  init.hangUp();
+  closeSync(init.pidfd);
+  return { pid: init.pid, terminalFd };
+}
+
+/** What an exec does not say is as for the container's first process. */
+function withDefaults(process: Process, spec: Spec): Process {
+  const first = spec.process;
+  if (first === undefined) return process;
+  const capabilities = process.capabilities ?? first.capabilities;
+  const oomScoreAdj = process.oomScoreAdj ?? first.oomScoreAdj;
+  const rlimits = process.rlimits && process.rlimits.length > 0 ? process.rlimits : first.rlimits;
+  const noNewPrivileges = process.noNewPrivileges ?? first.noNewPrivileges;
+  const apparmorProfile = process.apparmorProfile || first.apparmorProfile;
+  const selinuxLabel = process.selinuxLabel || first.selinuxLabel;
+  return {
+    ...process,
+    ...(capabilities === undefined ? {} : { capabilities }),
+    ...(oomScoreAdj === undefined ? {} : { oomScoreAdj }),
+    ...(rlimits === undefined ? {} : { rlimits }),
+    ...(noNewPrivileges === undefined ? {} : { noNewPrivileges }),
+    ...(apparmorProfile === undefined ? {} : { apparmorProfile }),
+    ...(selinuxLabel === undefined ? {} : { selinuxLabel }),
+  };
+}

@@ -1,0 +1,143 @@
+// Runs a launch plan: starts init, hears what it has to say, and tells it to go on.
+
+import { closeSync, openSync } from 'node:fs';
+import { setTimeout as sleep } from 'node:timers/promises';
+import { unknown } from '../proto/errors';
+import { encodePlan, SYNC_POINTS } from './encode';
+import { describeFailure } from './failure';
+import { createMemfd, launchInit, reap, receive, sendByte, signalPidfd, socketPair } from './native';
+import type { Plan, SyncPoint } from './operations';
+import { Reaper } from './reaper';
+
+export interface LaunchOptions {
+  readonly plan: Plan;
+  /** Flags of the namespaces to make. */
+  readonly namespaces: number;
+  readonly pidNamespace?: number | undefined;
+  readonly cgroup?: number | undefined;
+  /** 0, 1 and 2 of the process; -1 is /dev/null. */
+  readonly stdio: readonly [number, number, number];
+  /** The descriptors of the plan's slots. */
+  readonly inherited?: readonly number[] | undefined;
+  /** Whether failures are those of a container's first process. */
+  readonly inInit: boolean;
+}
+
+/** What init says: it waits, it hands over its terminal, or (end) it has executed the program or has died. */
+export type Message =
+  | { readonly kind: 'sync'; readonly point: SyncPoint }
+  | { readonly kind: 'terminal'; readonly fd: number }
+  | { readonly kind: 'end' };
+
+const MESSAGE_SIZE = 512;
+const TEXT_OFFSET = 16;
+const KIND = { failure: 1, sync: 2, terminal: 3 } as const;
+/** Nearly all plans are done within this; waiting for it is cheaper than a turn of the event loop. */
+const SYNCHRONOUS_WAIT_MS = 25;
+const POLL_MIN_MS = 2;
+const POLL_MAX_MS = 20;
+const SIGKILL = 9;
+const POINT_NAMES = new Map(Object.entries(SYNC_POINTS).map(([name, value]) => [value as number, name as SyncPoint]));
+
+const message = Buffer.alloc(MESSAGE_SIZE);
+let nullFile: number | undefined;
+
+/** A process that runs a plan. It is tracked by the reaper from the start. */
+export class LaunchedInit {
+  readonly pid: number;
+  readonly pidfd: number;
+  private readonly plan: Plan;
+  private readonly inInit: boolean;
+  private socket: number;
+
+  constructor(launched: { pid: number; pidfd: number }, socket: number, options: LaunchOptions) {
+    this.pid = launched.pid;
+    this.pidfd = launched.pidfd;
+    this.socket = socket;
+    this.plan = options.plan;
+    this.inInit = options.inInit;
+  }
+
+  /**
+   * Waits for the next message, first shortly without and then with the event loop.
+   * @throws UNKNOWN with runc's words when an operation failed; init has exited then
+   */
+  async next(): Promise<Message> {
+    let received = this.tryNext(SYNCHRONOUS_WAIT_MS);
+    for (let waitMs = POLL_MIN_MS; received === undefined; waitMs = Math.min(waitMs * 2, POLL_MAX_MS)) {
+      await sleep(waitMs);
+      received = this.tryNext(0);
+    }
+    return received;
+  }
+
+  /** The same without the event loop; undefined when nothing came in time. */
+  tryNext(timeoutMs: number): Message | undefined {
+    const received = receive(this.socket, message, timeoutMs);
+    if (received === undefined) return undefined;
+    if (received.size === 0) return { kind: 'end' };
+    const kind = message.readUInt32LE(0);
+    if (kind === KIND.terminal) return { kind: 'terminal', fd: received.fd };
+    const operation = message.readUInt32LE(4);
+    if (kind === KIND.sync) {
+      const point = POINT_NAMES.get(operation);
+      if (point !== undefined) return { kind: 'sync', point };
+    }
+    const end = message.indexOf(0, TEXT_OFFSET);
+    const failure = {
+      operation: this.plan.operations[operation],
+      error: message.readUInt32LE(8),
+      stage: message.readUInt32LE(12),
+      text: message.toString('utf8', TEXT_OFFSET, end < 0 ? MESSAGE_SIZE : end),
+    };
+    throw unknown(describeFailure(failure, this.inInit));
+  }
+
+  /** Lets a process that waits in a sync operation go on. @throws EPIPE when it has died */
+  proceed(): void {
+    sendByte(this.socket);
+  }
+
+  /** Hangs up. A process that waits in a sync operation exits. */
+  hangUp(): void {
+    if (this.socket >= 0) closeSync(this.socket);
+    this.socket = -1;
+  }
+
+  /** Kills and reaps the process: the undo of launch. */
+  destroy(): void {
+    this.hangUp();
+    try {
+      signalPidfd(this.pidfd, SIGKILL);
+    } catch {
+      // It has exited.
+    }
+    if (Reaper.shared().forget(this.pid)) reap(this.pid, true);
+    closeSync(this.pidfd);
+  }
+}
+
+/** Starts a plan. @throws errors of system calls */
+export function launch(options: LaunchOptions): LaunchedInit {
+  const [own, other] = socketPair();
+  let plan = -1;
+  try {
+    plan = createMemfd('gantry-plan', encodePlan(options.plan), false);
+    nullFile ??= openSync('/dev/null', 'r+');
+    const stdio = options.stdio.map((fd) => (fd < 0 ? (nullFile as number) : fd));
+    const launched = launchInit({
+      namespaces: options.namespaces,
+      pidNamespace: options.pidNamespace ?? -1,
+      cgroup: options.cgroup ?? -1,
+      fds: [...stdio, other, plan, ...(options.inherited ?? [])],
+    });
+    Reaper.shared().track(launched.pid);
+    return new LaunchedInit(launched, own, options);
+  } catch (error) {
+    closeSync(own);
+    throw error;
+  } finally {
+    closeSync(other);
+    if (plan >= 0) closeSync(plan);
+  }
+}

@@ -1,0 +1,164 @@
+// Typed wrappers of launch.c, system.c and oom.c, one per function. All are quick unless they say that they wait.
+
+import { readFileSync } from 'node:fs';
+import { libgantry, type NativeFunction, nativeFile } from './library';
+import { checkResult } from './system-error';
+
+/** Flags of clone3(2) and setns(2) by the names of the runtime specification. */
+export const NAMESPACE_FLAGS: Readonly<Record<string, number>> = {
+  mount: 0x20000,
+  cgroup: 0x2000000,
+  uts: 0x4000000,
+  ipc: 0x8000000,
+  user: 0x10000000,
+  pid: 0x20000000,
+  network: 0x40000000,
+};
+
+export interface LaunchRequest {
+  /** Flags of the namespaces to make. */
+  readonly namespaces: number;
+  /** Descriptor of a pid namespace to be born into, or -1. */
+  readonly pidNamespace: number;
+  /** Descriptor of a cgroup v2 directory to be born into, or -1. */
+  readonly cgroup: number;
+  /** Become 0, 1, 2, ... of the new process. */
+  readonly fds: readonly number[];
+}
+
+export interface Launched {
+  readonly pid: number;
+  /** The caller closes it. */
+  readonly pidfd: number;
+}
+
+export interface Received {
+  readonly size: number;
+  /** A descriptor that came along, or -1. The caller closes it. */
+  readonly fd: number;
+}
+
+/** As waitid(2) tells it: code is CLD_EXITED (1), CLD_KILLED (2) or CLD_DUMPED (3). */
+export interface WaitResult {
+  readonly code: number;
+  readonly status: number;
+}
+
+const functions = new Map<string, NativeFunction>();
+const pair = new Int32Array(2);
+const triple = new Int32Array(3);
+let initFile: number | undefined;
+
+/** Starts init (see launch.c), stopping this thread until its exec. */
+export function launchInit(request: LaunchRequest): Launched {
+  const count = request.fds.length;
+  const buffer = Buffer.alloc(24 + 64 * 4);
+  buffer.writeBigUInt64LE(BigInt(request.namespaces), 0);
+  buffer.writeInt32LE(initDescriptor(), 8);
+  buffer.writeInt32LE(request.pidNamespace, 12);
+  buffer.writeInt32LE(request.cgroup, 16);
+  buffer.writeInt32LE(count, 20);
+  for (let i = 0; i < count; i++) buffer.writeInt32LE(request.fds[i] ?? -1, 24 + 4 * i);
+  const fn = native('int gantry_launch(const void *launch, void *pidfd)');
+  const pid = checkResult(fn(buffer, pair), 'clone3');
+  return { pid, pidfd: pair[0] ?? -1 };
+}
+
+/** A memfd that holds data; sealed ones can be executed and never change. The caller closes it. */
+export function createMemfd(name: string, data: Buffer, sealed: boolean): number {
+  const fn = native('int gantry_memfd(const char *name, const void *data, int64_t size, int seal)');
+  return checkResult(fn(name, data, data.length, sealed ? 1 : 0), 'memfd_create');
+}
+
+/** Two connected SOCK_SEQPACKET sockets. */
+export function socketPair(): [number, number] {
+  checkResult(native('int gantry_socketpair(void *fds)')(pair), 'socketpair');
+  return [pair[0] ?? -1, pair[1] ?? -1];
+}
+
+/** Waits up to timeoutMs for a message. Size 0 is the end; undefined when none came in time. */
+export function receive(socket: number, buffer: Buffer, timeoutMs: number): Received | undefined {
+  const fn = native('int gantry_receive(int socket, void *buffer, int64_t size, void *fd, int timeout)');
+  const size = fn(socket, buffer, buffer.length, pair, timeoutMs) as number;
+  if (size === -11) return undefined;
+  return { size: checkResult(size, 'recvmsg'), fd: pair[0] ?? -1 };
+}
+
+export function sendByte(socket: number): void {
+  checkResult(native('int gantry_send_byte(int socket)')(socket), 'send');
+}
+
+/** Reaps a child that has exited. With wait, waits for it: only for one that is about to end. @throws ECHILD */
+export function reap(pid: number, wait: boolean): WaitResult | undefined {
+  const fn = native('int gantry_reap(int pid, void *code, void *status, int wait)');
+  const done = checkResult(fn(pid, pair.subarray(0, 1), triple, wait ? 1 : 0), 'waitid');
+  return done === 0 ? undefined : { code: pair[0] ?? 0, status: triple[0] ?? 0 };
+}
+
+/** The pid of some exited child that nobody has reaped, or 0. */
+export function peekExited(): number {
+  return checkResult(native('int gantry_peek_exited()')(), 'waitid');
+}
+
+export function becomeSubreaper(): void {
+  checkResult(native('int gantry_become_subreaper()')(), 'prctl');
+}
+
+/** @throws ESRCH */
+export function openPidfd(pid: number): number {
+  return checkResult(native('int gantry_pidfd_open(int pid)')(pid), 'pidfd_open');
+}
+
+/** @throws ESRCH when the process has exited. */
+export function signalPidfd(pidfd: number, signal: number): void {
+  checkResult(native('int gantry_pidfd_signal(int pidfd, int signal)')(pidfd, signal), 'pidfd_send_signal');
+}
+
+export function makeFifoAt(path: string, mode: number): void {
+  checkResult(native('int gantry_mkfifo(const char *path, int mode)')(path, mode), 'mkfifo', path);
+}
+
+export function pipe(): [number, number] {
+  checkResult(native('int gantry_pipe(void *fds)')(pair), 'pipe2');
+  return [pair[0] ?? -1, pair[1] ?? -1];
+}
+
+export function setFileBlocking(fd: number, blocking: boolean): void {
+  checkResult(native('int gantry_set_blocking(int fd, int blocking)')(fd, blocking ? 1 : 0), 'fcntl');
+}
+
+export function setTerminalSize(fd: number, rows: number, columns: number): void {
+  checkResult(native('int gantry_set_window_size(int fd, int rows, int columns)')(fd, rows, columns), 'ioctl');
+}
+
+/** [pid, uid, gid] of the other end. */
+export function socketPeer(fd: number): [number, number, number] {
+  checkResult(native('int gantry_peer_credentials(int fd, void *credentials)')(fd, triple), 'getsockopt');
+  return [triple[0] ?? 0, (triple[1] ?? 0) >>> 0, (triple[2] ?? 0) >>> 0];
+}
+
+/** The reading end of a pipe with a byte per out-of-memory notice of a v1 memory cgroup. The caller closes it. */
+export function watchOom(cgroup: string): number {
+  return checkResult(native('int gantry_watch_oom(const char *path)')(cgroup), 'eventfd', cgroup);
+}
+
+/** Loads an eBPF program for device access and attaches it to a cgroup v2 directory. */
+export function attachDeviceFilter(directory: number, program: Buffer): void {
+  const fn = native('int gantry_attach_device_filter(int directory, const void *program, int count)');
+  checkResult(fn(directory, program, program.length / 8), 'bpf');
+}
+
+function native(definition: string): NativeFunction {
+  let fn = functions.get(definition);
+  if (fn === undefined) {
+    fn = libgantry().func(definition);
+    functions.set(definition, fn);
+  }
+  return fn;
+}
+
+/** The init program in a sealed memfd, made once per process. */
+function initDescriptor(): number {
+  initFile ??= createMemfd('gantry-init', readFileSync(nativeFile('init')), true);
+  return initFile;
+}
