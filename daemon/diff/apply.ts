@@ -1,6 +1,6 @@
 // Diff.Apply: a layer blob of the content store, unpacked into the mounts of a snapshot.
 
-import { ApiError, errorKind, invalidArgument, messageOf } from '../../proto/errors';
+import { ApiError, errorKind, messageOf } from '../../proto/errors';
 import type { Descriptor } from '../../proto/generated/containerd.types';
 import { checkDigest } from '../../proto/ids';
 import type { Mount } from '../../runtime-native/index';
@@ -36,7 +36,6 @@ export async function applyLayer(deps: ApplyDeps, options: ApplyOptions): Promis
   const { namespace, diff, mounts, syncFs, signal } = options;
   const compressed = mayBeCompressed(diff.mediaType);
   deps.content.blobs.get(namespace, checkDigest(diff.digest));
-  if (mounts.length === 0) throw invalidArgument(`layer ${diff.digest}: mounts must not be empty`);
   const blob = deps.content.blobPath(diff.digest);
   const unpack = async (target: UnpackTarget): Promise<Unpacked> => {
     const unpacked = await deps.pool.unpack({ blob, mayBeCompressed: compressed, target }, signal);

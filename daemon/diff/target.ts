@@ -3,20 +3,25 @@
 
 import { mkdtempSync, readdirSync, rmdirSync } from 'node:fs';
 import { isAbsolute, join } from 'node:path';
-import { invalidArgument } from '../../proto/errors';
+import { failedPrecondition, invalidArgument } from '../../proto/errors';
 import { type Mount, mountAll, unmountRecursive } from '../../runtime-native/index';
 import type { UnpackTarget } from '../../runtime-native/unpack';
 import { isInUserNamespace } from '../../snapshotter/overlayfs';
 
-/** The target that needs no mount, or undefined. */
+/**
+ * The target that needs no mount, or undefined.
+ * @throws FAILED_PRECONDITION for mounts that cannot be written
+ */
 export function directTarget(mounts: readonly Mount[]): UnpackTarget | undefined {
-  const [mount] = mounts;
-  if (mount === undefined || mounts.length > 1 || mount.target !== '') return undefined;
-  if (mount.type === 'overlay') return overlayTarget(mount.options);
-  const isBind = mount.options.some((option) => option === 'bind' || option === 'rbind');
-  const isReadOnly = mount.options.includes('ro');
-  if (!isBind || isReadOnly || !isAbsolute(mount.source)) return undefined;
-  return { root: mount.source, whiteouts: 'delete', lowers: [] };
+  const last = mounts.at(-1);
+  if (last === undefined) throw invalidArgument('mounts must not be empty');
+  if (last.options.includes('ro') || (last.type === 'overlay' && optionOf(last.options, 'upperdir') === undefined)) {
+    throw failedPrecondition(`${last.type} mount of "${last.source}": read-only file system`);
+  }
+  if (mounts.length > 1 || last.target !== '') return undefined;
+  if (last.type === 'overlay') return overlayTarget(last.options);
+  const isBind = last.options.some((option) => option === 'bind' || option === 'rbind');
+  return isBind && isAbsolute(last.source) ? { root: last.source, whiteouts: 'delete', lowers: [] } : undefined;
 }
 
 /**
@@ -28,7 +33,6 @@ export async function withMount<T>(
   directory: string,
   body: (root: string) => Promise<T>,
 ): Promise<T> {
-  if (mounts.length === 0) throw invalidArgument('mounts must not be empty');
   const path = mkdtempSync(join(directory, 'mount-'));
   try {
     mountAll([...mounts], path);
