@@ -1,6 +1,6 @@
 // What the tests of the command line share: a daemon of their own, images made from the machine's busybox, and a way
 // to run the real program. GANTRY_TEST_PEER=containerd runs the same tests against Debian's containerd, which shows
-// that what they expect is what the API means.
+// that what they expect is what the API means; GANTRY_TEST_SHIM=/path makes gantryd use a foreign shim.
 
 import { type ChildProcess, execFileSync, spawn } from 'node:child_process';
 import { createHash } from 'node:crypto';
@@ -14,6 +14,7 @@ const BIN = resolve(__dirname, '../../../dist/bin');
 const GANTRY = join(BIN, 'gantry');
 const READY_MS = 20_000;
 const PEER = process.env['GANTRY_TEST_PEER'];
+const SHIM = process.env['GANTRY_TEST_SHIM'];
 
 export interface Result {
   readonly code: number | null;
@@ -138,7 +139,11 @@ export class Daemon {
   }
 
   #ownArgs(root: string, state: string): string[] {
-    return ['--root', root, '--state', state, '--address', this.address];
+    const args = ['--root', root, '--state', state, '--address', this.address];
+    if (SHIM === undefined) return args;
+    const config = join(this.directory, 'config.toml');
+    writeFileSync(config, `[runtimes]\n"io.containerd.runc.v2" = "${SHIM}"\n`);
+    return [...args, '--config', config];
   }
 
   #peer(root: string, state: string): [string, string[]] {
