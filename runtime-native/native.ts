@@ -142,6 +142,34 @@ export function watchOom(cgroup: string): number {
   return checkResult(native('int gantry_watch_oom(const char *path)')(cgroup), 'eventfd', cgroup);
 }
 
+/** A descriptor of path resolved inside root. The caller closes it. */
+export function openInside(root: string, path: string): number {
+  return checkResult(native('int gantry_open_inside(const char *root, const char *path)')(root, path), 'openat2', path);
+}
+
+export interface MountArguments {
+  readonly source: string;
+  /** Descriptor. */
+  readonly target: number;
+  readonly type: string;
+  readonly flags: number;
+  readonly data: string;
+  /** Where relative paths in data start, or empty. */
+  readonly directory: string;
+}
+
+/** mount(2). May wait where a filesystem does (network, fsck). */
+export function mountOnto({ source, target, type, flags, data, directory }: MountArguments): void {
+  const fn = native(
+    'int gantry_mount(const char *source, int target, const char *type, uint64_t flags, const char *data, const char *directory)',
+  );
+  checkResult(fn(source, target, type, flags, data, directory), 'mount', source);
+}
+
+export function unmountPath(path: string, lazy: boolean): void {
+  checkResult(native('int gantry_unmount(const char *target, int lazy)')(path, lazy ? 1 : 0), 'umount2', path);
+}
+
 /** Loads an eBPF program for device access and attaches it to a cgroup v2 directory. */
 export function attachDeviceFilter(directory: number, program: Buffer): void {
   const fn = native('int gantry_attach_device_filter(int directory, const void *program, int count)');

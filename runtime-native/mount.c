@@ -1,0 +1,83 @@
+/* Mounting for the host: what snapshotters return. The container's own mounts are made by init. */
+#define _GNU_SOURCE
+#include <errno.h>
+#include <fcntl.h>
+#include <linux/openat2.h>
+#include <pthread.h>
+#include <sched.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/mount.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+#define FD_PATH_SIZE 32
+
+struct request {
+	const char *source, *type, *data, *directory;
+	uint64_t flags;
+	int target, result;
+};
+
+static int mount_on(const struct request *request)
+{
+	char target[FD_PATH_SIZE];
+
+	snprintf(target, sizeof(target), "/proc/self/fd/%d", request->target);
+	return mount(request->source, target, request->type, request->flags, request->data) < 0 ? -errno : 0;
+}
+
+/* The working directory of this thread alone changes. */
+static void *mount_from_directory(void *argument)
+{
+	struct request *request = argument;
+
+	if (unshare(CLONE_FS) < 0 || chdir(request->directory) < 0)
+		request->result = -errno;
+	else
+		request->result = mount_on(request);
+	return NULL;
+}
+
+/* A descriptor (O_PATH) of path, resolved inside root: links and ".." lead nowhere else. */
+int gantry_open_inside(const char *root, const char *path)
+{
+	struct open_how how = {.flags = O_PATH | O_CLOEXEC, .resolve = RESOLVE_IN_ROOT | RESOLVE_NO_MAGICLINKS};
+	int directory = open(root, O_PATH | O_DIRECTORY | O_CLOEXEC), fd;
+
+	if (directory < 0)
+		return -errno;
+	fd = (int)syscall(SYS_openat2, directory, path[0] ? path : ".", &how, sizeof(how));
+	if (fd < 0)
+		fd = -errno;
+	close(directory);
+	return fd;
+}
+
+/* mount(2) onto a descriptor. With a directory (else ""), relative paths in data start there. */
+int gantry_mount(const char *source, int target, const char *type, uint64_t flags, const char *data, const char *directory)
+{
+	struct request request = {
+		.source = source,
+		.type = type,
+		.data = data,
+		.directory = directory,
+		.flags = flags,
+		.target = target,
+	};
+	pthread_t thread;
+
+	if (!directory[0])
+		return mount_on(&request);
+	int error = pthread_create(&thread, NULL, mount_from_directory, &request);
+	if (error)
+		return -error;
+	pthread_join(thread, NULL);
+	return request.result;
+}
+
+int gantry_unmount(const char *target, int lazy)
+{
+	return umount2(target, UMOUNT_NOFOLLOW | (lazy ? MNT_DETACH : 0)) < 0 ? -errno : 0;
+}
