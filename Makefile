@@ -10,7 +10,7 @@ CC := gcc
 CFLAGS := -std=gnu11 -O2 -Wall -Wextra -Werror
 
 .DELETE_ON_ERROR:
-.PHONY: build check test clean
+.PHONY: build check test bench clean
 
 build: dist/native/libgantry.so dist/native/init dist/.typescript dist/bin/gantryd dist/bin/gantry dist/bin/gantry-shim
 
@@ -73,8 +73,15 @@ check: proto/generated/.done
 	$(NODE) node_modules/@biomejs/biome/bin/biome check --error-on-warnings --log-level=error .
 	$(NODE) node_modules/knip/bin/knip.js --no-progress
 
+# Debian packages and images first, so that each test keeps to its own time limit.
 test: build check
+	$(NODE) dist/test/setup/main.js
 	$(NODE) node_modules/jest/bin/jest.js
+
+# BENCH_ROUNDS=n, and BENCH_ARGS="--json FILE".
+bench: build
+	$(NODE) dist/test/setup/main.js
+	$(NODE) dist/test/bench/main.js $(BENCH_ARGS)
 
 clean:
 	rm -rf dist proto/generated
