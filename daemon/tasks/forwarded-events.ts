@@ -12,6 +12,9 @@ import type { Task } from './task';
 import type { TaskRegistry } from './task-registry';
 import type { Exit, ProcessKey, TaskStore } from './task-store';
 
+/** Subscribers are expected back by then: exits of tasks of the last run wait for them that long. */
+const HOLD_AFTER_START_MS = 60_000;
+
 export interface ForwardedEventsParts {
   readonly store: TaskStore;
   readonly tracker: ProcessTracker;
@@ -23,6 +26,7 @@ type Transition = (task: Task, event: Any) => void | Promise<void>;
 
 export class ForwardedEvents {
   private readonly parts: ForwardedEventsParts;
+  private readonly startedAtMs = performance.now();
   private readonly transitions: Record<string, Transition>;
 
   constructor(parts: ForwardedEventsParts) {
@@ -75,7 +79,8 @@ export class ForwardedEvents {
     // A different pid is a process of an earlier task of the same name.
     if (record === undefined || (record.pid !== 0 && record.pid !== pid)) return;
     const exit: Exit = { pid, exitStatus, exitedAt: fromTimestamp(exitedAt) };
-    await this.parts.tracker.exited(key, exit);
+    const hold = task.isAdopted && performance.now() - this.startedAtMs < HOLD_AFTER_START_MS;
+    await this.parts.tracker.exited(key, exit, { hold });
   }
 }
 

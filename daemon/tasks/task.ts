@@ -19,6 +19,8 @@ export class Task {
   readonly bundle: Bundle;
   /** State changes and their events, in the order in which they happened. */
   readonly transitions = new SerialQueue();
+  /** Found at start-up: whoever follows its events may not be connected again yet. */
+  readonly isAdopted: boolean;
   phase: TaskPhase;
   shimPath = '';
   /** Gantry's own shim serves one task only. */
@@ -33,6 +35,7 @@ export class Task {
     this.key = key;
     this.bundle = bundle;
     this.phase = phase;
+    this.isAdopted = phase === 'adopting';
     if (phase === 'adopting') {
       this.settled = new Promise((resolve) => {
         this.settle = resolve;
