@@ -177,7 +177,7 @@ function subscriptionFilter(filters: readonly string[]): Filter {
   try {
     return parseFilters(filters);
   } catch (error) {
-    throw unknown(`failed parsing subscription filters: ${messageOf(error)}`, { cause: error });
+    throw unknown(`subscription error: failed parsing subscription filters: ${messageOf(error)}`, { cause: error });
   }
 }
 
