@@ -3,7 +3,7 @@
 import fs from 'node:fs';
 import path from 'node:path';
 import type { Case, Session, Step } from '../session';
-import { IMAGE, onTerminal, quietly, RESIZED, stopped } from './steps';
+import { collected, IMAGE, onTerminal, quietly, RESIZED, stopped } from './steps';
 
 const PIDS_AND_IDS: ReadonlyArray<readonly [RegExp, string]> = [[/(\d+) (\d+) (\d+:\d+) /g, 'N N DEV ']];
 
@@ -88,7 +88,7 @@ export const runCases: Case[] = [
       cgroupFile('cpu/$NS/r10/cpu.cfs_quota_us'),
       cgroupFile('cpu/$NS/r10/cpu.cfs_period_us'),
       cgroupFile('cpu/$NS/r10/cpu.shares'),
-      cgroupFile('devices/$NS/r10/devices.list'),
+      cgroupFile('devices/$NS/r10/devices.list', (text) => text.split('\n').sort().join(', ')),
       ['tasks', 'delete', '--force', 'r10'],
       ['containers', 'rm', 'r10'],
     ],
@@ -221,13 +221,18 @@ export const runCases: Case[] = [
   {
     name: 'run --with-ns',
     steps: [
-      shell(
-        'r23',
-        ['--with-ns', 'network:/proc/1/ns/net'],
-        'cat /proc/net/dev | wc -l > /dev/null; readlink /proc/self/ns/net',
-      ),
-      shell('r23b', ['--with-ns', 'network:/none'], 'true'),
-      shell('r23c', ['--with-ns', 'nonsense'], 'true'),
+      ['run', '-d', IMAGE, 'r23', 'sleep', '100'],
+      async (session) => {
+        const pid = / (\d+) /.exec(await session.quietly(['tasks', 'ls']))?.[1];
+        const joined = fs.readlinkSync(`/proc/${pid}/ns/net`);
+        const flags = ['--with-ns', `network:/proc/${pid}/ns/net`, '--with-ns', `ipc:/proc/${pid}/ns/ipc`];
+        const seen = await session.quietly(['run', '--rm', ...flags, IMAGE, 'r23b', 'readlink', '/proc/self/ns/net']);
+        session.note(`joined: ${seen.trim() === joined}`);
+      },
+      ['tasks', 'delete', '--force', 'r23'],
+      ['containers', 'rm', 'r23'],
+      shell('r23c', ['--with-ns', 'network:/none'], 'true'),
+      shell('r23d', ['--with-ns', 'nonsense'], 'true'),
     ],
   },
   {
@@ -309,6 +314,7 @@ export const runCases: Case[] = [
       ['run', '--rm', '--snapshotter', 'nope', IMAGE, 'b6', 'true'],
       ['run', '--rm', '--runtime', 'io.containerd.nope.v1', IMAGE, 'b7', 'true'],
       ['containers', 'ls', '-q'],
+      collected(),
       ['snapshots', 'ls'],
     ],
   },
@@ -333,8 +339,8 @@ function shell(id: string, flags: readonly string[], script: string): Step {
 }
 
 /** Notes what a file of a cgroup v1 controller holds. */
-function cgroupFile(file: string): Step {
-  return async (session) => session.note(fs.readFileSync(session.fill(`/sys/fs/cgroup/${file}`), 'utf8').trim());
+function cgroupFile(file: string, form = (text: string) => text): Step {
+  return async (session) => session.note(form(fs.readFileSync(session.fill(`/sys/fs/cgroup/${file}`), 'utf8').trim()));
 }
 
 /** A root filesystem in a plain folder of the scratch folder. */
