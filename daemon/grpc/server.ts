@@ -5,8 +5,8 @@ import { chmodSync } from 'node:fs';
 import { createServer, type Socket, type Server as SocketServer } from 'node:net';
 import * as grpc from '@grpc/grpc-js';
 import { addService, type CallHooks } from './call';
-import { widenWindows } from './flow-control';
 import type { Service } from './handler';
+import { setHttp2Options } from './http2-options';
 
 /** What containerd and its Go clients use. */
 export const MESSAGE_BYTES_MAX = 16 * 1024 * 1024;
@@ -40,7 +40,7 @@ export class ApiServer {
       'grpc.enable_channelz': 0,
     });
     for (const service of services) addService(this.#server, service, hooks);
-    widenWindows(this.#server);
+    setHttp2Options(this.#server);
     this.#injector = this.#server.createConnectionInjector(grpc.ServerCredentials.createInsecure());
     this.#listener = createServer((socket) => {
       this.#sockets.add(socket);
