@@ -36,16 +36,18 @@ dist/native/init: $(wildcard runtime-native/init/*.c runtime-native/init/*.h)
 	$(CC) $(CFLAGS) -Os -ffreestanding -fno-stack-protector -fno-asynchronous-unwind-tables -fno-pic -fomit-frame-pointer \
 	  -nostdlib -static -no-pie -s -Wl,--build-id=none,-z,noexecstack,-z,norelro -o $@ $(filter %.c,$^)
 
-dist/cli.js: $(shell find cli proto -name '*.ts') proto/generated/.done package.json
-	$(NODE) node_modules/esbuild/bin/esbuild cli/main.ts --bundle --platform=node --target=node24 --minify-whitespace --minify-syntax \
-	  --define:GANTRY_VERSION=\"$(VERSION)\" --legal-comments=none --log-level=warning --outfile=$@
-	rm -rf dist/.cache/cli
+BUNDLE := $(NODE) node_modules/esbuild/bin/esbuild --bundle --platform=node --target=node24 --minify-whitespace \
+  --minify-syntax --legal-comments=none --log-level=warning
 
-# The compile cache is filled here, by one run, so that an installed gantry has it even where it cannot write.
-dist/bin/gantry: cli/launcher.sh dist/cli.js
+dist/cli.bundle.js: $(shell find cli proto -name '*.ts') proto/generated/.done package.json
+	$(BUNDLE) cli/main.ts --define:GANTRY_VERSION=\"$(VERSION)\" --outfile=$@
+	$(BUNDLE) cli/start.ts --outfile=dist/cli.js
+
+# The cache of compiled code is written by one run, so that an installed gantry need not write anything.
+dist/bin/gantry: cli/launcher.sh dist/cli.bundle.js
 	@mkdir -p dist/bin
 	install -m 755 cli/launcher.sh $@
-	$@ images ls --address /nonexistent 2>/dev/null || true
+	GANTRY_WRITE_CACHE=1 $@ images ls --address /nonexistent 2>/dev/null || true
 
 dist/bin/gantryd: daemon/launcher.sh package.json $(PROTOS)
 	@mkdir -p dist/bin dist/proto

@@ -1,13 +1,16 @@
 #!/bin/sh
 # Starts gantry on the Node that was installed with it, wherever this file is linked from. Without the "--" Node would
-# take options such as --env-file, which are meant for gantry, for its own.
-here=$(dirname "$(readlink -f "$0")")
-case $(uname -m) in aarch64) arch=arm64 ;; *) arch=x64 ;; esac
+# take options such as --env-file, which are meant for gantry, for its own. Starts no other program unless it must.
+self=$0
+[ -L "$self" ] && self=$(readlink -f "$self")
+case $self in */*) here=${self%/*} ;; *) here=. ;; esac
 for root in "$here/../.." "$here/.."; do
-  node=$root/node_modules/node-linux-$arch/bin/node
-  if [ -x "$node" ]; then
-    NODE_COMPILE_CACHE=$here/../.cache/cli exec "$node" -- "$here/../cli.js" "$@"
-  fi
+  for arch in x64 arm64; do
+    node=$root/node_modules/node-linux-$arch/bin/node
+    if [ -x "$node" ]; then
+      exec "$node" -- "$here/../cli.js" "$@"
+    fi
+  done
 done
 echo "gantry: the bundled Node is missing; run make build" >&2
 exit 125

@@ -5,9 +5,6 @@ import { runCommandLine } from './program';
 /** As a shell reports a program that was ended by SIGPIPE. */
 const BROKEN_PIPE = 141;
 
-// For this process only; what it starts must not write there.
-delete process.env['NODE_COMPILE_CACHE'];
-
 for (const stream of [process.stdout, process.stderr]) {
   stream.on('error', (error: NodeJS.ErrnoException) => {
     // Who stands in front of a container handles the loss of its reader by stopping the container.
