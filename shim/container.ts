@@ -143,6 +143,8 @@ export class Container {
     } catch (error) {
       throw asKillError(error);
     }
+    // A frozen process of cgroup v1 dies only when it is thawed.
+    if (signal === SIGKILL && this.init.state === 'paused') this.#resumeQuietly();
   }
 
   async pause(): Promise<void> {

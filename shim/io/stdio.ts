@@ -125,7 +125,7 @@ export class ProcessStdio {
     if (pipe === undefined || read === undefined) return;
     this.#runtime.setNonblocking(pipe);
     this.#stdin!.pipe = undefined;
-    this.#startStdin(read, new PipeSink(pipe));
+    void this.#startStdin(read, new PipeSink(pipe)); // Cannot fail.
   }
 
   /** Gives up our own writing side of stdin (Task.CloseIO): the process sees its end when clients have closed theirs. */
@@ -171,7 +171,9 @@ export class ProcessStdio {
       this.#terminalFd = undefined;
       this.#stdinPump?.close();
     });
-    if (this.#stdin !== undefined) this.#startStdin(this.#stdin.read, new TerminalSink(fd));
+    if (this.#stdin === undefined) return;
+    // The end of input hangs the terminal up, as runc's shim does: a shell must not wait for ever.
+    void this.#startStdin(this.#stdin.read, new TerminalSink(fd)).then(() => output.close());
   }
 
   #terminalOutput(): Sink {
@@ -183,9 +185,10 @@ export class ProcessStdio {
     return new PipeSink(fd);
   }
 
-  #startStdin(fd: number, sink: Sink): void {
+  async #startStdin(fd: number, sink: Sink): Promise<void> {
     this.#stdinPump = new Pump({ fd, kind: 'pipe' }, sink);
-    void this.#stdinPump.done.then(() => this.closeStdin());
+    await this.#stdinPump.done;
+    this.closeStdin();
   }
 }
 
