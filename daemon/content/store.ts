@@ -1,7 +1,7 @@
 // The content store: blobs and ingests of namespaces. It joins the files (blob-files.ts) with their records
 // (metadata/) and owns the locks on refs. A blob is recorded only when its file is durable.
 
-import { type FileHandle, open, stat } from 'node:fs/promises';
+import { type FileHandle, stat } from 'node:fs/promises';
 import { alreadyExists, isErrno, notFound, unavailable } from '../../proto/errors';
 import { ContentCreate, ContentDelete } from '../../proto/generated/containerd.events';
 import { checkDigest } from '../../proto/ids';
@@ -16,6 +16,7 @@ import { attachToLease, detachFromLease, requireLease } from '../metadata/lease-
 import { ensureNamespace } from '../metadata/namespaces';
 import { BlobFiles } from './blob-files';
 import { dataPath } from './ingest-file';
+import { OpenBlobs } from './open-blobs';
 import { type CommitOptions, type Committed, checkRef, type IngestStatus, Writer } from './writer';
 
 /** shared: a blob of any namespace spares the upload; isolated: only blobs of namespaces labelled shareable do. */
@@ -54,6 +55,7 @@ export class ContentStore {
   readonly #files: BlobFiles;
   readonly #ingests: IngestStore;
   readonly #locks = new Map<string, Lock>();
+  readonly #open = new OpenBlobs();
 
   private constructor(options: ContentStoreOptions, files: BlobFiles) {
     this.#options = options;
@@ -79,14 +81,23 @@ export class ContentStore {
     return this.#files.blobPath(checkDigest(digest));
   }
 
-  /** @throws NOT_FOUND when the namespace does not have the blob. The caller closes the handle. */
-  async openBlob(namespace: string, digest: string): Promise<FileHandle> {
-    this.blobs.get(namespace, digest);
+  /**
+   * Lends the file of a recorded blob to `use`.
+   * @throws NOT_FOUND when the file is missing, and what `use` throws
+   */
+  async *readBlob<T>(digest: string, use: (file: FileHandle) => AsyncIterable<T>): AsyncGenerator<T> {
+    const path = this.#files.blobPath(digest);
+    let file: FileHandle;
     try {
-      return await open(this.#files.blobPath(digest), 'r');
+      file = await this.#open.acquire(path);
     } catch (error) {
       if (isErrno(error, 'ENOENT')) throw notFound(`content digest ${digest}: its file is missing`, { cause: error });
       throw error;
+    }
+    try {
+      yield* use(file);
+    } finally {
+      this.#open.release(path);
     }
   }
 
@@ -175,6 +186,7 @@ export class ContentStore {
 
   /** Removes files that no record stands for. */
   async sweep(): Promise<void> {
+    this.#open.closeIdle();
     await this.#files.sweepBlobs((digest) => this.blobs.isRecorded(digest) || this.#ingests.isExpected(digest));
     await this.#files.sweepIngests((directory) => this.#ingests.hasDirectory(directory));
   }

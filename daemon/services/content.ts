@@ -1,6 +1,7 @@
 // containerd.services.content.v1: blobs and ingests over gRPC. The rules of a Write stream are those of containerd's
 // content server (wire/semantics.md); the bytes are content/'s.
 
+import type { FileHandle } from 'node:fs/promises';
 import { alreadyExists, dataLoss, invalidArgument, messageOf, outOfRange } from '../../proto/errors';
 import {
   ContentService,
@@ -83,28 +84,30 @@ async function* list(content: ContentStore, filters: readonly string[], namespac
   if (batch.length > 0) yield { info: batch };
 }
 
-async function* read(
+function read(
   content: ContentStore,
   { digest, offset, size }: ReadContentRequest,
   namespace: string,
-): AsyncGenerator<ReadContentResponse> {
+): AsyncIterable<ReadContentResponse> {
   const { sizeBytes } = content.blobs.get(namespace, validDigest(digest));
   if (offset > sizeBytes) throw outOfRange(`read past object length ${sizeBytes} bytes`);
   const start = offset < 0n ? 0n : offset;
   const end = size <= 0n || start + size > sizeBytes ? sizeBytes : start + size;
-  const handle = await content.openBlob(namespace, digest);
-  try {
-    for (let position = start; position < end; ) {
-      const length = Math.min(Number(end - position), READ_CHUNK_BYTES);
-      // A fresh buffer each time: the one before may still be on its way to the client.
-      const { bytesRead, buffer } = await handle.read(Buffer.allocUnsafe(length), 0, length, Number(position));
-      if (bytesRead === 0) throw dataLoss(`content ${digest} ends at ${position} of ${sizeBytes} bytes`);
-      // The offset counts from where the client began to read, as containerd has it.
-      yield { offset: position - start, data: buffer.subarray(0, bytesRead) };
-      position += BigInt(bytesRead);
-    }
-  } finally {
-    await handle.close();
+  return content.readBlob(digest, (file) => chunksOf(file, { digest, start, end }));
+}
+
+async function* chunksOf(
+  file: FileHandle,
+  { digest, start, end }: { digest: string; start: bigint; end: bigint },
+): AsyncGenerator<ReadContentResponse> {
+  for (let position = start; position < end; ) {
+    const length = Math.min(Number(end - position), READ_CHUNK_BYTES);
+    // A fresh buffer each time: the one before may still be on its way to the client.
+    const { bytesRead, buffer } = await file.read(Buffer.allocUnsafe(length), 0, length, Number(position));
+    if (bytesRead === 0) throw dataLoss(`content ${digest} ends at ${position} bytes instead of ${end}`);
+    // The offset counts from where the client began to read, as containerd has it.
+    yield { offset: position - start, data: buffer.subarray(0, bytesRead) };
+    position += BigInt(bytesRead);
   }
 }
 
