@@ -4,8 +4,8 @@ import { AssertionError } from 'node:assert';
 import { Command, CommanderError } from 'commander';
 import { messageOf } from '../proto/errors';
 import { DEFAULT_CONFIG, DEFAULT_CONFIG_PATH, loadConfig, type Overrides, printConfig } from './config';
-import { type Daemon, startDaemon } from './daemon';
-import { createLog, type Logger } from './log';
+import type { Daemon } from './daemon';
+import type { Logger } from './log';
 import { notifySystemd } from './notify';
 import { EXIT_CODES, StartError } from './start-error';
 import { readVersion } from './version';
@@ -62,6 +62,8 @@ async function serve(flags: Flags): Promise<void> {
   process.umask(0o022);
   // Meant for this process by its launcher, not for shims and containers.
   delete process.env['MALLOC_ARENA_MAX'];
+  // Loaded here, so that printing help or a configuration does not load a server.
+  const [{ createLog }, { startDaemon }] = await Promise.all([import('./log.js'), import('./daemon.js')]);
   const log = createLog(config.log.level, config.log.format);
   keepRunning(log);
   const fatal = (error: unknown) => {
