@@ -1,6 +1,6 @@
 // The daemon's log: winston on stderr, one line an event, constant messages with the facts in fields.
 
-import { createLogger, format, type Logger, transports } from 'winston';
+import type { Logform, Logger } from 'winston';
 
 export type LogLevel = 'error' | 'warn' | 'info' | 'debug';
 export type LogFormat = 'text' | 'json';
@@ -10,10 +10,12 @@ export const LOG_LEVELS: readonly LogLevel[] = ['error', 'warn', 'info', 'debug'
 export const LOG_FORMATS: readonly LogFormat[] = ['text', 'json'];
 
 export function createLog(level: LogLevel, logFormat: LogFormat): Logger {
+  // Loaded here, because reading the configuration needs only the names above.
+  const { createLogger, format, transports } = require('winston') as typeof import('winston');
   const line =
     logFormat === 'json'
       ? format.combine(format.timestamp(), format.json())
-      : format.combine(format.timestamp(), text());
+      : format.combine(format.timestamp(), format.printf(text));
   return createLogger({
     level,
     format: line,
@@ -23,11 +25,9 @@ export function createLog(level: LogLevel, logFormat: LogFormat): Logger {
 }
 
 /** time level message key=value ... */
-function text() {
-  return format.printf(({ timestamp, level, message, ...fields }) => {
-    const rest = Object.entries(fields).map(([key, value]) => ` ${key}=${quote(value)}`);
-    return `${timestamp} ${level} ${message}${rest.join('')}`;
-  });
+function text({ timestamp, level, message, ...fields }: Logform.TransformableInfo): string {
+  const rest = Object.entries(fields).map(([key, value]) => ` ${key}=${quote(value)}`);
+  return `${timestamp} ${level} ${message}${rest.join('')}`;
 }
 
 function quote(value: unknown): string {

@@ -61,7 +61,7 @@ async function serve(flags: Flags): Promise<void> {
   const config = load(flags);
   process.umask(0o022);
   // Meant for this process by its launcher, not for shims and containers.
-  delete process.env['MALLOC_ARENA_MAX'];
+  for (const name of ['MALLOC_ARENA_MAX', 'NODE_COMPILE_CACHE']) delete process.env[name];
   // Loaded here, so that printing help or a configuration does not load a server.
   const [{ createLog }, { startDaemon }] = await Promise.all([import('./log.js'), import('./daemon.js')]);
   const log = createLog(config.log.level, config.log.format);
