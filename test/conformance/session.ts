@@ -4,6 +4,7 @@
 import { spawn } from 'node:child_process';
 import fs from 'node:fs';
 import path from 'node:path';
+import { PROJECT_ROOT } from '../setup/cache';
 import type { ContainerdRelease } from '../setup/clients';
 import { type CommandResult, mustRun, runCommand, waitFor } from '../setup/command';
 import type { TestDaemon } from '../setup/daemons';
@@ -87,7 +88,7 @@ export class Session {
 
   /** Runs a ctr command on a terminal of 40 rows and 132 columns and records it. */
   async onTerminal(args: readonly string[], dialogue: Dialogue): Promise<void> {
-    const script = path.join(__dirname, 'terminal.py');
+    const script = path.join(PROJECT_ROOT, 'test', 'conformance', 'terminal.py');
     const command = ['/usr/bin/python3', '-I', script, PTY_SIZE, JSON.stringify(dialogue), ...this.command(args)];
     this.#record(args, await runCommand(command, { timeoutMs: COMMAND_TIMEOUT_MS }));
   }
