@@ -2,7 +2,7 @@
 // a failure leaves nothing behind.
 
 import { closeSync, existsSync, openSync, readFileSync, statSync } from 'node:fs';
-import { ApiError, messageOf, unknown } from '../proto/errors';
+import { isAlreadyExists, messageOf, unknown } from '../proto/errors';
 import { type Cgroup, openCgroup } from './cgroup/cgroup';
 import type { CreateOptions, ProcessIo } from './container';
 import type { CompiledFilter } from './credentials';
@@ -33,7 +33,7 @@ export async function createContainer(options: CreateOptions): Promise<Created> 
   } catch (error) {
     const left = await undo.run();
     const message = messageOf(error) + (left.length > 0 ? ` (left behind: ${left.join('; ')})` : '');
-    if (error instanceof ApiError && error.kind === 'already exists') throw error;
+    if (isAlreadyExists(error)) throw error;
     throw unknown(`runc create failed: ${message}`, { cause: error });
   }
 }

@@ -44,6 +44,7 @@ const CLEAR: Readonly<Record<string, MountAttribute>> = {
 const PROPAGATIONS = new Set<string>(
   ['private', 'slave', 'shared', 'unbindable'].flatMap((name) => [name, `r${name}`]),
 );
+const FLAGS = new Set(['bind', 'rbind', 'remount', 'tmpcopyup']);
 /** Flags of mount(2) that fsconfig(2) takes as options of the filesystem. */
 const SUPERBLOCK = new Set(['sync', 'dirsync', 'mand', 'lazytime', 'iversion']);
 /** Defaults, opposites of superblock flags, and what says nothing to the kernel. */
@@ -60,37 +61,30 @@ const IGNORED = new Set([
 ]);
 
 export function parseMountOptions(options: readonly string[]): MountOptions {
-  const attributes = new Set<MountAttribute>();
-  const recursiveSet = new Set<MountAttribute>();
-  const recursiveClear = new Set<MountAttribute>();
-  const data: string[] = [];
-  let [bind, recursive, remount, copyUp] = [false, false, false, false];
-  let propagation: Propagation | undefined;
+  const state: State = {
+    attributes: new Set(),
+    recursiveSet: new Set(),
+    recursiveClear: new Set(),
+    propagation: undefined,
+    flags: new Set(),
+    data: [],
+  };
   for (const option of options) {
-    const cleared = CLEAR[option];
-    const clearedInTree = option.startsWith('r') ? CLEAR[option.slice(1)] : undefined;
-    if (SET.has(option)) attributes.add(option as MountAttribute);
-    else if (cleared !== undefined) attributes.delete(cleared);
-    else if (PROPAGATIONS.has(option)) propagation = option as Propagation;
-    else if (option.startsWith('r') && SET.has(option.slice(1))) recursiveSet.add(option.slice(1) as MountAttribute);
-    else if (clearedInTree !== undefined) recursiveClear.add(clearedInTree);
-    else if (option === 'bind') bind = true;
-    else if (option === 'rbind') [bind, recursive] = [true, true];
-    else if (option === 'remount') remount = true;
-    else if (option === 'tmpcopyup') copyUp = true;
-    else if (SUPERBLOCK.has(option) || !IGNORED.has(option)) data.push(option);
+    if (takeAttribute(option, state) || takeFlag(option, state)) continue;
+    if (SUPERBLOCK.has(option) || !IGNORED.has(option)) state.data.push(option);
   }
+  const { attributes, flags } = state;
   return {
-    bind,
-    recursive,
-    remount,
+    bind: flags.has('bind') || flags.has('rbind'),
+    recursive: flags.has('rbind'),
+    remount: flags.has('remount'),
     attributes: [...attributes],
     namesAttribute: attributes.size > 0,
-    recursiveSet: [...recursiveSet],
-    recursiveClear: [...recursiveClear],
-    propagation,
-    copyUp,
-    data: data.flatMap((option) => option.split(',').filter((part) => part !== '')),
+    recursiveSet: [...state.recursiveSet],
+    recursiveClear: [...state.recursiveClear],
+    propagation: state.propagation,
+    copyUp: flags.has('tmpcopyup'),
+    data: state.data.flatMap((option) => option.split(',').filter((part) => part !== '')),
   };
 }
 
@@ -106,4 +100,32 @@ export function bindAttributeChange(options: MountOptions): { set: MountAttribut
   const clear = plain.filter((name) => !named.has(name));
   if (times.some((name) => named.has(name)) && !named.has('nodiratime')) clear.push('nodiratime');
   return { set: [...named], clear };
+}
+
+interface State {
+  readonly attributes: Set<MountAttribute>;
+  readonly recursiveSet: Set<MountAttribute>;
+  readonly recursiveClear: Set<MountAttribute>;
+  readonly flags: Set<string>;
+  readonly data: string[];
+  propagation: Propagation | undefined;
+}
+
+function takeAttribute(option: string, state: State): boolean {
+  const cleared = CLEAR[option];
+  const inTree = option.startsWith('r') ? option.slice(1) : '';
+  const clearedInTree = CLEAR[inTree];
+  if (SET.has(option)) state.attributes.add(option as MountAttribute);
+  else if (cleared !== undefined) state.attributes.delete(cleared);
+  else if (SET.has(inTree)) state.recursiveSet.add(inTree as MountAttribute);
+  else if (clearedInTree !== undefined) state.recursiveClear.add(clearedInTree);
+  else return false;
+  return true;
+}
+
+function takeFlag(option: string, state: State): boolean {
+  if (PROPAGATIONS.has(option)) state.propagation = option as Propagation;
+  else if (FLAGS.has(option)) state.flags.add(option);
+  else return false;
+  return true;
 }

@@ -34,7 +34,7 @@ export interface CompiledMounts {
   readonly slots: number;
 }
 
-/** What runc lets containers cover in /proc. */
+/** What runc lets bind mounts cover in /proc. A tmpfs may lie anywhere: it can only hide. */
 const ALLOWED_ON_PROC = new Set([
   '/proc',
   '/proc/cpuinfo',
@@ -106,7 +106,7 @@ class Builder {
       ...(isTmpfs ? { modeOfTarget: true } : {}),
       ...(type === 'proc' || type === 'sysfs' ? { ordinaryDirectory: true } : {}),
       ...(isTmpfs && options.copyUp ? { copyUp: true } : {}),
-      ...(target === '/proc' ? { onProc: true } : {}),
+      ...(target === '/proc' || isTmpfs ? { onProc: true } : {}),
     });
     if (readOnlyLater) this.finish.push({ op: 'remount', target, set: ['ro'], clear: [], recursive: false });
   }
@@ -139,6 +139,14 @@ class Builder {
     this.mount.push(...links);
     if (readOnly) this.mount.push({ op: 'remount', target, set: ['ro'], clear: [], recursive: false });
   }
+
+  cgroupV2(mount: SpecMount, target: string, options: MountOptions, context: MountContext): void {
+    if (context.cgroup.version === 2 && !context.privateCgroupNamespace) {
+      this.bind(context.cgroup.path, target, { ...options, bind: true, recursive: true, data: [] });
+      return;
+    }
+    this.filesystem({ ...mount, type: 'cgroup2', source: 'cgroup' }, target, options);
+  }
 }
 
 /** @param firstSlot - the first slot that nothing else uses */
@@ -153,7 +161,7 @@ export function compileMounts(mounts: readonly SpecMount[], context: MountContex
     } else if (mount.type === 'cgroup' && context.cgroup.version === 1) {
       builder.cgroupV1(mount, target, options, context);
     } else if (mount.type === 'cgroup' || (mount.type === 'cgroup2' && context.cgroup.version === 2)) {
-      cgroupV2(builder, mount, target, options, context);
+      builder.cgroupV2(mount, target, options, context);
     } else {
       builder.filesystem(mount, target, options);
     }
@@ -175,20 +183,6 @@ export function normalTarget(destination: string): string {
 
 function isBind(mount: SpecMount, options: MountOptions): boolean {
   return options.bind || mount.type === 'bind';
-}
-
-function cgroupV2(
-  builder: Builder,
-  mount: SpecMount,
-  target: string,
-  options: MountOptions,
-  context: MountContext,
-): void {
-  if (context.cgroup.version === 2 && !context.privateCgroupNamespace) {
-    builder.bind(context.cgroup.path, target, { ...options, bind: true, recursive: true, data: [] });
-    return;
-  }
-  builder.filesystem({ ...mount, type: 'cgroup2', source: 'cgroup' }, target, options);
 }
 
 function withPropagation(options: MountOptions): Pick<Extract<Operation, { op: 'mount' }>, 'propagation'> {

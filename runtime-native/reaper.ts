@@ -65,7 +65,8 @@ export class Reaper {
     return entry !== undefined && entry.status === undefined;
   }
 
-  private collect(): void {
+  /** Looks for exits now. SIGCHLD calls it; who does not get the signal (a test sandbox) may. */
+  collect(): void {
     for (const pid of [...this.tracked.keys()]) this.collectOne(pid);
     if (peekExited() !== 0) this.orphanTimer ??= setTimeout(() => this.reapOrphans(), ORPHAN_GRACE_MS).unref();
   }

@@ -42,10 +42,13 @@ OPERATION(op_symlink)
 
 OPERATION(op_make_directory)
 {
+	struct statx st;
 	int fd = make_in_root(text_of(op, 0), S_IFDIR, (u32)op->a);
+	long result;
 
 	if (fd < 0)
 		return fd;
+	result = stat_of(fd, &st);
 	close_fd(fd);
-	return 0;
+	return result || IS(&st, S_IFDIR) ? result : -ENOTDIR;
 }
