@@ -16,6 +16,9 @@ import {
 import { runtimeRoot } from './options';
 import type { CreateOptions, ExitListener, Runtime, RuntimeContainer } from './runtime';
 
+/** Compiled seccomp filters, shared by all shims of the host until its next boot. */
+const FILTER_CACHE = '/run/gantry/seccomp';
+
 export class NativeRuntime implements Runtime {
   async create({ id, bundle, namespace, rootfs, spec, io, options }: CreateOptions): Promise<RuntimeContainer> {
     const container = await Container.create({
@@ -28,6 +31,7 @@ export class NativeRuntime implements Runtime {
       systemdCgroup: options.systemdCgroup,
       noPivotRoot: options.noPivotRoot,
       noNewKeyring: options.noNewKeyring,
+      cacheDir: FILTER_CACHE,
     });
     return asRuntimeContainer(container);
   }
