@@ -6,6 +6,7 @@ import type { Container } from '../../proto/generated/containerd.services.contai
 import { type Process, Status } from '../../proto/generated/containerd.v1.types';
 import { getContainer, getTask } from '../container/remove';
 import { CommandError, EXIT, usageError } from '../failure';
+import { endInterrupted } from '../image/lease';
 import { line, note } from '../output';
 import type { Session } from '../session';
 import type { Spec } from '../spec/types';
@@ -103,7 +104,7 @@ interface StandBy {
 }
 
 async function standBy(session: Session, id: string, { stdio, options, create, remove }: StandBy): Promise<void> {
-  const signals = new SignalForwarder(parseDuration(options.stopTimeout));
+  const signals = new SignalForwarder(parseDuration(options.stopTimeout), endInterrupted);
   let isDetached = false;
   try {
     const outcome = await supervise(session, {

@@ -6,6 +6,7 @@ import type { Container } from '../../proto/generated/containerd.services.contai
 import { ignoreNotFound } from '../container/create';
 import { getContainer, getTask } from '../container/remove';
 import { CommandError, EXIT, sentenceOf, startFailureCode, usageError } from '../failure';
+import { endInterrupted } from '../image/lease';
 import { line, note } from '../output';
 import type { Session } from '../session';
 import { layersOf, readFromLayers } from '../spec/layers';
@@ -105,7 +106,7 @@ interface Attached {
 
 async function execAttached(session: Session, options: ExecOptions, attached: Attached): Promise<void> {
   const { name, stdio, create, remove } = attached;
-  const signals = new SignalForwarder(parseDuration(options.stopTimeout));
+  const signals = new SignalForwarder(parseDuration(options.stopTimeout), endInterrupted);
   let isDetached = false;
   try {
     const stdin = options.interactive === true;

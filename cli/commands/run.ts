@@ -4,6 +4,7 @@ import type { Command } from 'commander';
 import { type Created, type CreateOptions, createContainer } from '../container/create';
 import { removeContainer } from '../container/remove';
 import { CommandError, EXIT, sentenceOf, startFailureCode, usageError } from '../failure';
+import { endInterrupted } from '../image/lease';
 import { line, note, warn } from '../output';
 import type { Session } from '../session';
 import { exitStatusOf, interruptible, type Outcome, supervise } from '../task/process';
@@ -57,7 +58,7 @@ async function runCommand(
   if (detach && options.rm === true) throw usageError('--rm needs a client that waits; it cannot be used with -d');
   const terminal = options.tty === true;
   if (!detach && terminal && options.interactive === true) requireTerminal();
-  const signals = new SignalForwarder(parseDuration(options.stopTimeout));
+  const signals = new SignalForwarder(parseDuration(options.stopTimeout), endInterrupted);
   const logUri = logUriOf(session, options, id);
   // Making pipes starts a program; meanwhile the daemon can work.
   const preparing = chooseStdio(options, id, logUri);

@@ -12,15 +12,20 @@ export type Deliver = (signal: number) => void;
 
 export class SignalForwarder {
   readonly #graceMs: number;
+  readonly #giveUp: (signal: number) => Promise<never>;
   readonly #undo: (() => void)[] = [];
   #deliver: Deliver | undefined;
   #stops = 0;
   #first: number | undefined;
   #timer: NodeJS.Timeout | undefined;
 
-  /** @param graceMs From the first stop signal to SIGKILL; 0 = only a second signal kills. */
-  constructor(graceMs: number) {
+  /**
+   * @param graceMs From the first stop signal to SIGKILL; 0 = only a second signal kills.
+   * @param giveUp Ends this process when a second signal comes before there is anything to send it to.
+   */
+  constructor(graceMs: number, giveUp: (signal: number) => Promise<never>) {
     this.#graceMs = graceMs;
+    this.#giveUp = giveUp;
     for (const name of STOPPING) this.#on(name, () => this.stop(constants.signals[name]));
     for (const name of OTHERS) this.#on(name, () => this.#deliver?.(constants.signals[name]));
   }
@@ -39,9 +44,14 @@ export class SignalForwarder {
   stop(signal: number): void {
     this.#stops += 1;
     this.#first ??= signal;
-    if (this.#deliver === undefined) return;
-    if (this.#stops === 1) this.#pass(signal);
-    else this.#kill();
+    if (this.#deliver === undefined) {
+      // Nothing runs yet. The first signal is looked at before the start, the second one does not wait so long.
+      if (this.#stops > 1) void this.#giveUp(signal);
+    } else if (this.#stops === 1) {
+      this.#pass(signal);
+    } else {
+      this.#kill();
+    }
   }
 
   close(): void {

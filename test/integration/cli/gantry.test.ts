@@ -110,6 +110,18 @@ suite('gantry', () => {
       expect((await run('images', 'unmount', target)).code).toBe(4);
     });
 
+    test('import gives its lease back when it is interrupted', async () => {
+      const { child, done } = daemon.spawn(['images', 'import', '-'], 'pipe');
+      child.stdin?.on('error', () => undefined);
+      child.stdin?.write(readFileSync(archives.oci).subarray(0, 100_000));
+      while ((await run('leases', 'ls', '-q')).stdout === '') await new Promise((wait) => setTimeout(wait, 50));
+
+      child.kill('SIGINT');
+
+      expect((await done).code).toBe(130);
+      expect((await run('leases', 'ls', '-q')).stdout).toBe('');
+    });
+
     test('an image for another machine is not run', async () => {
       const { code, stderr } = await run('run', '--rm', '--platform', 'linux/s390x', 'busybox', 'p1', 'true');
 

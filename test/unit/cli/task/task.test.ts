@@ -37,9 +37,26 @@ describe('DetachKeys', () => {
 });
 
 describe('SignalForwarder', () => {
+  const given: number[] = [];
+  const giveUp = (signal: number): Promise<never> => {
+    given.push(signal);
+    return new Promise(() => undefined);
+  };
+
+  test('gives up at the second stop signal when nothing runs yet', () => {
+    const forwarder = new SignalForwarder(0, giveUp);
+
+    forwarder.stop(2);
+    expect(given).toEqual([]);
+    forwarder.stop(2);
+    forwarder.close();
+
+    expect(given).toEqual([2]);
+  });
+
   test('passes the first stop signal on and kills at the second', () => {
     const sent: number[] = [];
-    const forwarder = new SignalForwarder(0);
+    const forwarder = new SignalForwarder(0, giveUp);
     forwarder.attach((signal) => sent.push(signal));
 
     forwarder.stop(15);
@@ -52,7 +69,7 @@ describe('SignalForwarder', () => {
 
   test('delivers a signal that came before there was a process', () => {
     const sent: number[] = [];
-    const forwarder = new SignalForwarder(0);
+    const forwarder = new SignalForwarder(0, giveUp);
 
     forwarder.stop(2);
     forwarder.attach((signal) => sent.push(signal));
@@ -63,7 +80,7 @@ describe('SignalForwarder', () => {
 
   test('kills when the grace period is over', async () => {
     const killed = Promise.withResolvers<number>();
-    const forwarder = new SignalForwarder(10);
+    const forwarder = new SignalForwarder(10, giveUp);
     forwarder.attach((signal) => {
       if (signal === 9) killed.resolve(signal);
     });
