@@ -6,7 +6,7 @@ import { openSnapshotters } from '../snapshotter/index';
 import type { Config } from './config';
 import { ContentStore } from './content/store';
 import type { ApplyDeps } from './diff/apply';
-import { clearMounts } from './diff/target';
+import { clearMounts } from './diff/mounts';
 import { UnpackPool } from './diff/unpack-pool';
 import { freeAddress, lockRoot, prepareDirectory, privateDirectory } from './directories';
 import { EventBus } from './events/bus';

@@ -8,7 +8,8 @@ import { syncFileSystem } from '../../runtime-native/tree';
 import type { UnpackTarget } from '../../runtime-native/unpack';
 import type { ContentStore } from '../content/store';
 import { LAYER_TAR, mayBeCompressed } from './media-types';
-import { directTarget, withMount } from './target';
+import { withMount } from './mounts';
+import { directTarget } from './target';
 import type { Unpacked, UnpackPool } from './unpack-pool';
 
 export interface ApplyDeps {

@@ -1,6 +1,6 @@
 // Media types of layers (OCI image-spec media-types.md, Docker image manifest v2.2).
 
-import { unknown } from '../../proto/errors';
+import { notImplemented, unknown } from '../../proto/errors';
 
 /** What Diff.Apply names its result: the uncompressed archive. */
 export const LAYER_TAR = 'application/vnd.oci.image.layer.v1.tar';
@@ -18,4 +18,23 @@ export function mayBeCompressed(mediaType: string): boolean {
   if (oci !== null) return oci[1] !== undefined;
   if (DOCKER.test(mediaType)) return true;
   throw unknown(`failed to get stream processor for ${mediaType}: no processor for media-type`);
+}
+
+export type Compression = 'none' | 'gzip' | 'zstd';
+
+const CREATED: Readonly<Record<string, Compression>> = {
+  [LAYER_TAR]: 'none',
+  [`${LAYER_TAR}+gzip`]: 'gzip',
+  [`${LAYER_TAR}+zstd`]: 'zstd',
+};
+
+/**
+ * How a layer of this type is to be written; gzip when the type is empty.
+ * @throws UNIMPLEMENTED
+ */
+export function createdMediaType(mediaType: string): { readonly mediaType: string; readonly compression: Compression } {
+  const wanted = mediaType === '' ? `${LAYER_TAR}+gzip` : mediaType;
+  const compression = CREATED[wanted];
+  if (compression === undefined) throw notImplemented(`unsupported diff media type: ${mediaType}`);
+  return { mediaType: wanted, compression };
 }

@@ -1,9 +1,12 @@
 // containerd.services.diff.v1.Diff.
 
-import { invalidArgument, notImplemented } from '../../proto/errors';
+import { invalidArgument } from '../../proto/errors';
 import { DiffService } from '../../proto/generated/containerd.services.diff.v1';
 import { type ApplyDeps, applyLayer } from '../diff/apply';
+import { createLayer } from '../diff/create';
 import { defineService, type Service } from '../grpc/handler';
+import { checkLabels } from '../metadata/labels';
+import { leaseOf } from './leases';
 
 export function diffService(deps: ApplyDeps): Service {
   return defineService(DiffService, {
@@ -13,8 +16,18 @@ export function diffService(deps: ApplyDeps): Service {
       const { signal } = context;
       return { applied: await applyLayer(deps, { namespace, diff, mounts, syncFs, signal }) };
     },
-    diff: () => {
-      throw notImplemented('creating a layer from two mounts');
-    },
+    diff: async ({ left, right, mediaType, ref, labels, sourceDateEpoch }, context) => ({
+      diff: await createLayer(deps, {
+        namespace: context.requireNamespace(),
+        lease: leaseOf(context),
+        left,
+        right,
+        mediaType,
+        ref,
+        labels: checkLabels(labels),
+        epochSeconds: sourceDateEpoch === undefined ? undefined : Number(sourceDateEpoch.seconds),
+        signal: context.signal,
+      }),
+    }),
   });
 }
