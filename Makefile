@@ -10,7 +10,7 @@ CC := gcc
 CFLAGS := -std=gnu11 -O2 -Wall -Wextra -Werror
 
 .DELETE_ON_ERROR:
-.PHONY: build check test bench clean
+.PHONY: build check test bench demo clean
 
 build: dist/native/libgantry.so dist/native/init dist/.typescript dist/bin/gantryd dist/bin/gantry dist/bin/gantry-shim
 
@@ -84,6 +84,10 @@ test: build check
 bench: build
 	$(NODE) dist/test/setup/main.js
 	$(NODE) dist/test/bench/main.js $(BENCH_ARGS)
+
+# A real container from nothing: see test/demo/demo.sh.
+demo: build
+	@sh test/demo/demo.sh $(abspath $(NODE))
 
 clean:
 	rm -rf dist proto/generated
