@@ -11,7 +11,7 @@ import type { ResourceNode } from '../gc/graph';
 import { BlobStore } from '../metadata/blob-store';
 import type { Database } from '../metadata/database';
 import { type IngestRecord, IngestStore, newIngestDirectory } from '../metadata/ingest-store';
-import { cleanLabels } from '../metadata/label-update';
+import { checkLabels } from '../metadata/labels';
 import { attachToLease, detachFromLease, requireLease } from '../metadata/lease-resources';
 import { ensureNamespace } from '../metadata/namespaces';
 import { BlobFiles } from './blob-files';
@@ -245,7 +245,7 @@ export class ContentStore {
   }
 
   #checkCommit(namespace: string, lease: string | undefined, { labels }: CommitOptions): void {
-    cleanLabels(labels);
+    checkLabels(labels);
     if (lease !== undefined) requireLease(this.#options.db, namespace, lease);
   }
 
@@ -258,7 +258,7 @@ export class ContentStore {
     const { namespace, ref, lease } = ingest;
     const isNew = db.transaction(() => {
       const now = nowNs();
-      const labels = cleanLabels(commit.labels);
+      const labels = checkLabels(commit.labels);
       ensureNamespace(db, namespace);
       const inserted = this.blobs.insert(namespace, { ...blob, labels, createdAtNs: now, updatedAtNs: now });
       this.#ingests.remove(namespace, ref);

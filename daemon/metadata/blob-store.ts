@@ -2,8 +2,7 @@
 
 import { notFound } from '../../proto/errors';
 import type { Database } from './database';
-import { cleanLabels, maskLabels } from './label-update';
-import { type Labels, parseLabels, serializeLabels } from './labels';
+import { type Labels, parseLabels, serializeLabels, updateLabels } from './labels';
 
 export interface BlobRecord {
   readonly digest: string;
@@ -90,8 +89,7 @@ export class BlobStore {
     return this.#db.transaction(() => {
       const { digest, paths, nowNs } = change;
       const current = this.get(namespace, digest);
-      const masked = maskLabels(current.labels, change.labels, paths.length === 0 ? ['labels'] : paths);
-      const labels = cleanLabels(masked);
+      const labels = updateLabels(current.labels, change.labels, paths.length === 0 ? ['labels'] : paths);
       this.#db
         .prepare('UPDATE blobs SET labels = ?, updated_at = ? WHERE namespace = ? AND digest = ?')
         .run(serializeLabels(labels), nowNs, namespace, digest);

@@ -5,12 +5,11 @@ import { alreadyExists, invalidArgument, messageOf, notFound } from '../../proto
 import { checkDigest } from '../../proto/ids';
 import type { Database } from './database';
 import { EXPIRE_LABEL, expiryOf } from './expiry';
-import { cleanLabels, maskLabels, withoutEmpty } from './label-update';
-import { type Labels, parseLabels, serializeLabels } from './labels';
+import { checkLabels, type Labels, parseLabels, serializeLabels, updateLabels } from './labels';
 import { attachToLease } from './lease-resources';
 import { ensureNamespace } from './namespaces';
 
-export interface ImageTarget {
+interface ImageTarget {
   readonly mediaType: string;
   readonly digest: string;
   readonly sizeBytes: bigint;
@@ -143,7 +142,7 @@ export class ImageStore {
 function checkImage(image: Image): Image {
   const { name, target } = image;
   if (name === '') throw invalidArgument('image name must not be empty');
-  const labels = cleanLabels(image.labels);
+  const labels = checkLabels(image.labels, 'image.Labels');
   try {
     checkDigest(target.digest);
   } catch (error) {
@@ -158,13 +157,25 @@ function checkImage(image: Image): Image {
 function applyPath(image: Image, given: Image, path: string): Image {
   if (path === 'target') return { ...image, target: given.target };
   if (path === 'labels' || path.startsWith('labels.')) {
-    return { ...image, labels: maskLabels(image.labels, given.labels, [path]) };
+    return { ...image, labels: updateLabels(image.labels, given.labels, [path], 'image.Labels') };
   }
-  if (path === 'annotations' || path.startsWith('annotations.')) {
-    const annotations = maskLabels(image.target.annotations, given.target.annotations, [path], 'annotations');
-    return { ...image, target: { ...image.target, annotations } };
+  if (path === 'annotations') return withAnnotations(image, given.target.annotations);
+  if (path.startsWith('annotations.')) {
+    const key = path.slice('annotations.'.length);
+    return withAnnotations(image, { ...image.target.annotations, [key]: given.target.annotations[key] ?? '' });
   }
   throw invalidArgument(`cannot update "${path}" field on image "${image.name}"`);
+}
+
+function withAnnotations(image: Image, annotations: Labels): Image {
+  return { ...image, target: { ...image.target, annotations } };
+}
+
+/** A copy without empty values. */
+function withoutEmpty(annotations: Labels): Labels {
+  const kept: Labels = Object.create(null);
+  for (const [key, value] of Object.entries(annotations)) if (value !== '') kept[key] = value;
+  return kept;
 }
 
 function values(record: ImageRecord): unknown[] {

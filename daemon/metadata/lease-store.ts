@@ -4,8 +4,7 @@ import { randomBytes } from 'node:crypto';
 import { alreadyExists } from '../../proto/errors';
 import type { Database } from './database';
 import { expiryOf } from './expiry';
-import { cleanLabels } from './label-update';
-import { type Labels, parseLabels, serializeLabels } from './labels';
+import { checkLabels, type Labels, parseLabels, serializeLabels } from './labels';
 import { requireLease } from './lease-resources';
 import { ensureNamespace } from './namespaces';
 
@@ -32,7 +31,7 @@ export class LeaseStore {
 
   /** An empty id gets a generated one. @throws ALREADY_EXISTS, INVALID_ARGUMENT for a label */
   create(namespace: string, lease: { id: string; labels: Labels; nowNs: bigint }): LeaseRecord {
-    const labels = cleanLabels(lease.labels);
+    const labels = checkLabels(lease.labels);
     const id = lease.id === '' ? newLeaseId(lease.nowNs) : lease.id;
     return this.#db.transaction(() => {
       ensureNamespace(this.#db, namespace);
