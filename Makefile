@@ -71,9 +71,9 @@ dist/bin/gantry-shim: shim/launcher.sh dist/shim.js dist/shim.flags
 	ln -sf gantry-shim dist/bin/containerd-shim-gantry-v1
 
 check: proto/generated/.done
-	$(NODE) node_modules/typescript/bin/tsc -p tsconfig.json --noEmit
-	$(NODE) node_modules/@biomejs/biome/bin/biome check --error-on-warnings --log-level=error .
-	$(NODE) node_modules/knip/bin/knip.js --no-progress
+	@$(NODE) node_modules/typescript/bin/tsc -p tsconfig.json --noEmit
+	@$(NODE) node_modules/@biomejs/biome/bin/biome check --error-on-warnings --log-level=error .
+	@$(NODE) node_modules/knip/bin/knip.js --no-progress
 
 # Debian packages and images first, so that each test keeps to its own time limit.
 test: build check

@@ -6,7 +6,6 @@ import type { Any } from './generated/google.protobuf';
 
 export const SPEC_URL = 'types.containerd.io/opencontainers/runtime-spec/1/Spec';
 export const PROCESS_URL = 'types.containerd.io/opencontainers/runtime-spec/1/Process';
-export const LINUX_RESOURCES_URL = 'types.containerd.io/opencontainers/runtime-spec/1/LinuxResources';
 export const FEATURES_URL = 'types.containerd.io/opencontainers/runtime-spec/1/features/Features';
 
 export function packAny<T>(type: MessageType<T>, value: Input<T>): Any {

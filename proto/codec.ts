@@ -48,6 +48,7 @@ export interface Method<Req, Res, Kind extends StreamKind = StreamKind> {
 
 type Row = Record<string, unknown>;
 
+/** Used by the generated files. @public */
 export function message<T>(name: string, fields: readonly Field[]): MessageType<T> {
   // Made when it is needed: a program starts with far more types than it ever decodes.
   let byNumber: ReadonlyMap<number, Field> | undefined;

@@ -92,9 +92,7 @@ export const isNotFound = (error: unknown) => errorKind(error) === 'not found';
 export const isAlreadyExists = (error: unknown) => errorKind(error) === 'already exists';
 export const isFailedPrecondition = (error: unknown) => errorKind(error) === 'failed precondition';
 export const isNotImplemented = (error: unknown) => errorKind(error) === 'not implemented';
-export const isUnavailable = (error: unknown) => errorKind(error) === 'unavailable';
 export const isDeadlineExceeded = (error: unknown) => errorKind(error) === 'deadline exceeded';
-export const isCanceled = (error: unknown) => errorKind(error) === 'canceled';
 
 /** True for an error of the operating system with this code, such as ENOENT. instanceof lies between realms. */
 export function isErrno(error: unknown, ...codes: string[]): boolean {
