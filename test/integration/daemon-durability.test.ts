@@ -1,0 +1,130 @@
+// What was acknowledged is on disk: the order of system calls, and kill -9 during a storm of writes.
+
+import { spawnSync } from 'node:child_process';
+import { readFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { SPEC_URL } from '../../proto/any';
+import { ContainersService } from '../../proto/generated/containerd.services.containers.v1';
+import { NamespacesService } from '../../proto/generated/containerd.services.namespaces.v1';
+import { VersionService } from '../../proto/generated/containerd.services.version.v1';
+import { Gantryd, missingForDaemon } from './gantryd';
+import { client } from './tasks-daemon';
+
+const missing = missingForDaemon();
+if (missing !== undefined) console.log(`skipped: ${missing}`);
+const suite = missing === undefined ? describe : describe.skip;
+const hasStrace = spawnSync('strace', ['-V']).status === 0;
+if (!hasStrace) console.log('skipped: the order of system calls needs strace');
+
+const ROUNDS = 5;
+const WRITERS = 8;
+/** Frames of HTTP/2 that say nothing about a call: window updates, pings, settings. */
+const CONTROL_BYTES_MAX = 40;
+
+suite('an acknowledged write', () => {
+  let daemon: Gantryd;
+
+  beforeEach(() => {
+    daemon = new Gantryd();
+  });
+
+  afterEach(() => daemon.destroy());
+
+  (hasStrace ? it : it.skip)('is synced before its answer is sent', async () => {
+    const trace = join(daemon.directory, 'trace');
+    // -D makes the tracer the child, so that signals reach the daemon.
+    const calls = 'trace=pwrite64,fdatasync,write,writev,sendmsg';
+    await daemon.start({
+      wrapper: ['strace', '-D', '-f', '-yy', '-s', '0', '-e', calls, '-o', trace],
+      flags: ['--log-level', 'error'],
+    });
+    const version = client(VersionService, daemon.address, 'n');
+    await version.version({});
+    const namespaces = client(NamespacesService, daemon.address, 'n');
+    const before = lines(trace).length;
+
+    await namespaces.create({ namespace: { name: 'durable'.padEnd(70, 'x') } });
+
+    // strace writes a line a moment after the call that it tells of.
+    const deadline = Date.now() + 5000;
+    while (!lines(trace).slice(before).some(isAnswer) && Date.now() < deadline) {
+      await new Promise((resolve) => setTimeout(resolve, 10));
+    }
+    const after = lines(trace).slice(before);
+    namespaces.close();
+    version.close();
+    const written = after.findIndex((line) => line.includes('pwrite64(') && line.includes('gantry.db-wal'));
+    const synced = after.findIndex((line, index) => index > written && endOfSync(line));
+    const answered = after.findIndex((line) => isAnswer(line));
+    expect(written).toBeGreaterThanOrEqual(0);
+    expect(synced).toBeGreaterThan(written);
+    expect(answered).toBeGreaterThan(synced);
+  });
+
+  it('survives kill -9 at any moment', async () => {
+    const acknowledged: string[] = [];
+    for (let round = 0; round < ROUNDS; round += 1) {
+      await daemon.start({ flags: ['--log-level', 'error'] });
+      const found = await readBack(daemon.address);
+      expect(acknowledged.filter((id) => !found.has(id))).toEqual([]);
+      const storm = Array.from({ length: WRITERS }, (_, writer) =>
+        write(daemon.address, `r${round}w${writer}`, acknowledged),
+      );
+      await new Promise((resolve) => setTimeout(resolve, 150 + Math.random() * 400));
+      expect(await daemon.stop('SIGKILL')).toBe('SIGKILL');
+      await Promise.all(storm);
+    }
+
+    await daemon.start({ flags: ['--log-level', 'error'] });
+    const found = await readBack(daemon.address);
+
+    expect(acknowledged.length).toBeGreaterThan(ROUNDS * WRITERS);
+    expect(acknowledged.filter((id) => !found.has(id))).toEqual([]);
+  }, 120_000);
+});
+
+/** Creates containers until the daemon is gone; the id is noted when the answer came. */
+async function write(address: string, prefix: string, acknowledged: string[]): Promise<void> {
+  const containers = client(ContainersService, address, prefix);
+  const spec = { typeUrl: SPEC_URL, value: Buffer.from('{}') };
+  try {
+    for (let index = 0; ; index += 1) {
+      const id = `${prefix}.${index}`;
+      await containers.create({ container: { id, runtime: { name: 'r' }, spec } }, { timeoutMs: 5000 });
+      acknowledged.push(id);
+    }
+  } catch {
+    // The daemon was killed: what was not answered may or may not be there.
+  } finally {
+    containers.close();
+  }
+}
+
+async function readBack(address: string): Promise<Set<string>> {
+  const namespaces = client(NamespacesService, address, 'any');
+  const containers = client(ContainersService, address, 'any');
+  try {
+    const found = new Set<string>();
+    for (const { name } of (await namespaces.list({})).namespaces) {
+      for (const { id } of (await containers.list({}, { namespace: name })).containers) found.add(id);
+    }
+    return found;
+  } finally {
+    namespaces.close();
+    containers.close();
+  }
+}
+
+function lines(path: string): string[] {
+  return readFileSync(path, 'utf8').split('\n');
+}
+
+/** A sync of the WAL that succeeded, in one line or resumed after lines of other threads. */
+function endOfSync(line: string): boolean {
+  return /fdatasync(\(.*gantry\.db-wal>\)| resumed>\))\s+= 0/.test(line);
+}
+
+function isAnswer(line: string): boolean {
+  const match = /(?:write|writev|sendmsg)\(\d+<UNIX-STREAM:.*= (\d+)$/.exec(line);
+  return match !== null && Number(match[1]) > CONTROL_BYTES_MAX;
+}
