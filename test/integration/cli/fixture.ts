@@ -3,8 +3,8 @@
 // that what they expect is what the API means; GANTRY_TEST_SHIM=/path makes gantryd use a foreign shim.
 
 import { type ChildProcess, execFileSync, spawn } from 'node:child_process';
-import { createHash } from 'node:crypto';
-import { existsSync, mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { createHash, randomBytes } from 'node:crypto';
+import { existsSync, mkdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join, resolve } from 'node:path';
 import { gzipSync } from 'node:zlib';
@@ -39,7 +39,8 @@ export function reasonToSkip(): string | undefined {
 }
 
 export class Daemon {
-  readonly directory = mkdtempSync(join(tmpdir(), 'gantry-cli-'));
+  /** Made by start(), so that a skipped test leaves nothing. */
+  readonly directory = join(tmpdir(), `gantry-cli-${randomBytes(6).toString('hex')}`);
   readonly address = join(this.directory, 'daemon.sock');
   readonly env: NodeJS.ProcessEnv;
   #child: ChildProcess | undefined;
@@ -56,6 +57,7 @@ export class Daemon {
   }
 
   async start(): Promise<void> {
+    mkdirSync(this.directory, { recursive: true, mode: 0o700 });
     const [root, state] = [join(this.directory, 'root'), join(this.directory, 'state')];
     const [program, args] =
       PEER === undefined ? [join(BIN, 'gantryd'), this.#ownArgs(root, state)] : this.#peer(root, state);
