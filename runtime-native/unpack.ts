@@ -24,7 +24,7 @@ export interface EntryAttributes {
   readonly xattrs: readonly (readonly [name: string, value: string])[];
 }
 
-export interface UnpackTime {
+interface UnpackTime {
   readonly seconds: number;
   readonly nanoseconds: number;
 }
@@ -252,7 +252,7 @@ export class Unpacker {
 }
 
 /** A name of bytes as text for people. */
-export function fromBytes(name: string): string {
+function fromBytes(name: string): string {
   return Buffer.from(name, 'latin1').toString('utf8');
 }
 

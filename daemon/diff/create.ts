@@ -34,7 +34,7 @@ export interface CreateOptions {
 }
 
 /** Layers created at the same time; each has a thread. */
-export const CREATIONS_MAX = 8;
+const CREATIONS_MAX = 8;
 /** The label by which clients learn the diff id of a compressed layer. */
 const UNCOMPRESSED_LABEL = 'containerd.io/uncompressed';
 

@@ -161,7 +161,7 @@ export class LayerApplier implements TarHandler {
  * The name of an entry below the root: no leading or trailing slash, no empty or dot components.
  * @throws INVALID_ARGUMENT when it leads out of the root
  */
-export function cleanName(name: string, entry: { readonly name: string }): string {
+function cleanName(name: string, entry: { readonly name: string }): string {
   const trimmed = name.replace(/^\/+|\/+$/g, '');
   if (!/(^|\/)(\.{0,2})(\/|$)/.test(trimmed)) return trimmed;
   const parts: string[] = [];

@@ -58,20 +58,26 @@ function* writeEntry(node: Node, links: Map<string, string>, { epochSeconds }: L
     yield writeHeader({ ...fields, linkName: first });
     return;
   }
-  if (isLinked) links.set(inode, node.path);
-  if (typeFlag === '0') yield* writeFile(node, fields);
-  else if (typeFlag === '2') yield* writeSymlink(node, fields);
-  else yield writeHeader({ ...fields, ...deviceOf(stat.rdev) });
+  const isWritten = yield* writeFirst(node, fields);
+  if (isLinked && isWritten) links.set(inode, node.path);
 }
 
-function* writeSymlink(node: Node, fields: HeaderFields): Generator<Buffer> {
+/** The first name of an inode. False when it has vanished meanwhile. */
+function* writeFirst(node: Node, fields: HeaderFields): Generator<Buffer, boolean> {
+  if (fields.typeFlag === '0') return yield* writeFile(node, fields);
+  if (fields.typeFlag !== '2') {
+    yield writeHeader({ ...fields, ...deviceOf(node.stat.rdev) });
+    return true;
+  }
   const linkName = node.directory.readLink(node);
-  if (linkName !== undefined) yield writeHeader({ ...fields, linkName });
+  if (linkName === undefined) return false;
+  yield writeHeader({ ...fields, linkName });
+  return true;
 }
 
-function* writeFile(node: Node, fields: HeaderFields): Generator<Buffer> {
+function* writeFile(node: Node, fields: HeaderFields): Generator<Buffer, boolean> {
   const fd = node.directory.openFile(node);
-  if (fd === undefined) return;
+  if (fd === undefined) return false;
   try {
     const size = Number(node.stat.size);
     yield writeHeader({ ...fields, size });
@@ -82,6 +88,7 @@ function* writeFile(node: Node, fields: HeaderFields): Generator<Buffer> {
       position += count === 0 ? piece.length : count;
     }
     yield Buffer.alloc(paddingOf(size));
+    return true;
   } finally {
     closeSync(fd);
   }

@@ -55,7 +55,7 @@ export interface TarHandler {
 }
 
 /** Bytes of a PAX header, long name or sparse map (as Go's archive/tar). */
-export const META_BYTES_MAX = 1024 * 1024;
+const META_BYTES_MAX = 1024 * 1024;
 
 const TYPES: Readonly<Record<string, EntryType>> = {
   '0': 'file',

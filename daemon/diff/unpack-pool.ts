@@ -9,9 +9,9 @@ import type { UnpackTarget } from '../../runtime-native/unpack';
 import type { UnpackJob, UnpackResult } from './unpack-worker';
 
 /** Layers unpacked at the same time. */
-export const WORKERS_MAX = Math.max(1, Math.min(4, availableParallelism()));
+const WORKERS_MAX = Math.max(1, Math.min(4, availableParallelism()));
 /** Layers that wait for a thread. */
-export const QUEUE_MAX = 256;
+const QUEUE_MAX = 256;
 const IDLE_MS = 10_000;
 /** Heap of a thread; data is outside of it. */
 const HEAP_MIB_MAX = 256;
