@@ -3,7 +3,8 @@
 
 import { existsSync } from 'node:fs';
 import { join } from 'node:path';
-import { type LibraryHandle, load } from 'koffi';
+import type { LibraryHandle } from 'koffi';
+import { loadLibrary } from './koffi';
 
 /** A function of the library as koffi gives it. */
 export type NativeFunction = ReturnType<LibraryHandle['func']>;
@@ -12,7 +13,7 @@ let library: LibraryHandle | undefined;
 
 /** The library, loaded once per thread. @throws when it has not been built */
 export function libgantry(): LibraryHandle {
-  library ??= load(nativeFile('libgantry.so'));
+  library ??= loadLibrary(nativeFile('libgantry.so'));
   return library;
 }
 

@@ -2,9 +2,10 @@
 // is loaded when a profile has to be compiled and not before.
 
 import { closeSync, fstatSync, readSync } from 'node:fs';
-import { type LibraryHandle, load } from 'koffi';
+import type { LibraryHandle } from 'koffi';
 import { unknown } from '../proto/errors';
 import { errnoText } from './failure';
+import { loadLibrary as openLibrary } from './koffi';
 import { createMemfd } from './native';
 import { unknownSyscallStub } from './seccomp-stub';
 import type { Seccomp, SeccompArgument, SeccompRule } from './spec';
@@ -97,7 +98,7 @@ function loadLibrary(): Library {
   if (library !== undefined) return library;
   let handle: LibraryHandle;
   try {
-    handle = load('libseccomp.so.2');
+    handle = openLibrary('libseccomp.so.2');
   } catch (error) {
     throw unknown('seccomp profiles need libseccomp.so.2, which cannot be loaded', { cause: error });
   }

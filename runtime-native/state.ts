@@ -1,6 +1,6 @@
 // What a container leaves on disk, so that it can be cleaned up when the process that made it is gone.
 
-import { mkdirSync, readFileSync, renameSync, rmSync, writeFileSync } from 'node:fs';
+import { mkdirSync, readFileSync, renameSync, rmdirSync, unlinkSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { alreadyExists, isErrno, notFound, unknown } from '../proto/errors';
 import type { Hook } from './spec';
@@ -53,7 +53,14 @@ export function loadState(root: string, id: string): SavedState {
 }
 
 export function removeState(root: string, id: string): void {
-  rmSync(join(root, id), { recursive: true, force: true });
+  const directory = join(root, id);
+  for (const remove of [() => unlinkSync(join(directory, FILE)), () => rmdirSync(directory)]) {
+    try {
+      remove();
+    } catch (error) {
+      if (!isErrno(error, 'ENOENT')) throw error;
+    }
+  }
 }
 
 /** Empty when there is no such process. */
