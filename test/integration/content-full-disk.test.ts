@@ -8,8 +8,8 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { ContentService, WriteAction } from '../../proto/generated/containerd.services.content.v1';
 import { type Api, directApi } from '../suites/api';
-import { digestOf, failure, writeBlob } from '../suites/content.suite';
 import { type Bench, openBench } from '../suites/content-bench';
+import { digestOf, failure, writeBlob } from '../suites/content-client';
 
 const MIB = 1 << 20;
 const isRoot = process.getuid?.() === 0;

@@ -6,8 +6,8 @@ import { ContentService, WriteAction } from '../../../../proto/generated/contain
 import { ImagesService } from '../../../../proto/generated/containerd.services.images.v1';
 import { LeasesService } from '../../../../proto/generated/containerd.services.leases.v1';
 import { type Api, directApi } from '../../../suites/api';
-import { digestOf, failure, writeBlob } from '../../../suites/content.suite';
 import { type Bench, openBench } from '../../../suites/content-bench';
+import { digestOf, failure, writeBlob } from '../../../suites/content-client';
 import { Records } from '../../../suites/records';
 
 let bench: Bench;

@@ -2,8 +2,8 @@ import { ImagesService } from '../../../../proto/generated/containerd.services.i
 import { LeasesService } from '../../../../proto/generated/containerd.services.leases.v1';
 import { sha256 } from '../../../../proto/ids';
 import { type Api, directApi } from '../../../suites/api';
-import { failure } from '../../../suites/content.suite';
 import { type Bench, openBench } from '../../../suites/content-bench';
+import { failure } from '../../../suites/content-client';
 
 let bench: Bench;
 let api: Api;
