@@ -12,6 +12,9 @@ import { defineService, type Service } from '../grpc/handler';
 const SERVICES = ['grpc.reflection.v1.ServerReflection', 'grpc.reflection.v1alpha.ServerReflection'] as const;
 const METHOD = 'ServerReflectionInfo';
 
+/** Messages that clients meet inside Any. */
+const PACKAGES = ['containerd/events/*.proto', 'containerd/runc/v1/*.proto'];
+
 /** One version of the reflection service as the library registers it. */
 interface Implementation {
   readonly definition: ServiceDefinition;
@@ -55,8 +58,10 @@ function load(services: readonly string[]): Map<string, Implementation> {
   const { ReflectionService } = require('@grpc/reflection') as typeof import('@grpc/reflection');
   const { loadSync } = require('@grpc/proto-loader') as typeof import('@grpc/proto-loader');
   const directory = protoDirectory();
-  const files = globSync('**/*.proto', { cwd: directory }).sort();
-  const definition = loadSync(files, { includeDirs: [directory], longs: String, enums: String });
+  const files = globSync(PACKAGES.concat(services.map(packagePath)), { cwd: directory }).sort();
+  const definition = loadSync(files, { includeDirs: [directory] });
+  // Every entry carries the descriptors of all files, and the library decodes them once for each entry it gets.
+  const entry = Object.entries(definition).slice(0, 1);
   const result = new Map<string, Implementation>();
   const recorder = {
     addService: (added: ServiceDefinition, handlers: UntypedServiceImplementation) => {
@@ -64,8 +69,15 @@ function load(services: readonly string[]): Map<string, Implementation> {
       result.set(path.split('/')[1] ?? '', { definition: added, handlers });
     },
   };
-  new ReflectionService(definition, { services: [...services] }).addToServer(recorder as unknown as Server);
+  new ReflectionService(Object.fromEntries(entry), { services: [...services] }).addToServer(
+    recorder as unknown as Server,
+  );
   return result;
+}
+
+/** The files of a service's package: a/b/v1/*.proto for a.b.v1.Service. */
+function packagePath(service: string): string {
+  return `${service.split('.').slice(0, -1).join('/')}/*.proto`;
 }
 
 /** Beside the compiled code when installed, in the project when run from sources. */
