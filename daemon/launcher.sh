@@ -8,7 +8,7 @@ for root in "$here/../.." "$here/.."; do
   if [ -x "$node" ]; then
     MALLOC_ARENA_MAX=2 NODE_COMPILE_CACHE=$here/../.cache/daemon exec "$node" --max-semi-space-size=1 --no-warnings \
       --enable-experimental-regexp-engine-on-excessive-backtracks --regexp-backtracks-before-fallback=20000 \
-      "$here/../daemon/main.js" "$@"
+      -- "$here/../daemon/main.js" "$@"
   fi
 done
 echo "gantryd: the bundled Node is missing; run make build" >&2
