@@ -1,5 +1,5 @@
-// Directory trees: remove, measure, copy, sync. All of them read and write much, so they run on libuv's threads, one at
-// a time, which leaves the others to whatever must not wait.
+// Directory trees: remove, measure, copy, sync. All of them read and write much, so they run on libuv's threads; of each
+// kind one at a time, which leaves threads to whatever must not wait.
 
 import { libgantry, type NativeFunction } from './library';
 import { checkResult } from './system-error';
@@ -18,7 +18,8 @@ interface Functions {
 }
 
 let functions: Functions | undefined;
-let tail: Promise<unknown> = Promise.resolve();
+/** The last call of each kind, which the next one waits for. */
+const tails = new Map<string, Promise<unknown>>();
 
 /** Removes a tree, however deep; a missing one is no error. Never follows a symlink. */
 export async function removeTree(path: string): Promise<void> {
@@ -42,7 +43,7 @@ export async function copyTree(from: string, to: string): Promise<void> {
 
 /** syncfs(2): everything of the file system that holds `path` is on disk when this resolves. */
 export async function syncFileSystem(path: string): Promise<void> {
-  // Not in turn: it mostly waits for the disk, and a copy may take long.
+  // Not in turn: whoever comes later needs a sync of its own.
   checkResult(await call(native().syncfs, path), 'syncfs', path);
 }
 
@@ -58,8 +59,11 @@ function native(): Functions {
 }
 
 async function inTurn(what: string, fn: NativeFunction, path: string, second?: string | BigUint64Array): Promise<void> {
-  const turn = tail.then(() => call(fn, path, second));
-  tail = turn.catch(() => {});
+  const turn = (tails.get(what) ?? Promise.resolve()).then(() => call(fn, path, second));
+  tails.set(
+    what,
+    turn.catch(() => {}),
+  );
   checkResult(await turn, what, path);
 }
 
