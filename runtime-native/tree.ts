@@ -18,6 +18,14 @@ interface Functions {
 }
 
 let functions: Functions | undefined;
+interface Sync {
+  readonly done: Promise<void>;
+  /** One that began before a caller came may have missed what that one wrote. */
+  next: Promise<void> | undefined;
+}
+
+/** By path. */
+const syncs = new Map<string, Sync>();
 /** The last call of each kind, which the next one waits for. */
 const tails = new Map<string, Promise<unknown>>();
 
@@ -41,10 +49,25 @@ export async function copyTree(from: string, to: string): Promise<void> {
   await inTurn('copy', native().copy, from, to);
 }
 
-/** syncfs(2): everything of the file system that holds `path` is on disk when this resolves. */
-export async function syncFileSystem(path: string): Promise<void> {
-  // Not in turn: whoever comes later needs a sync of its own.
-  checkResult(await call(native().syncfs, path), 'syncfs', path);
+/**
+ * syncfs(2): everything of the file system that holds `path` is on disk when this resolves. Callers with the same path
+ * who come while one sync runs share the next.
+ */
+export function syncFileSystem(path: string): Promise<void> {
+  const running = syncs.get(path);
+  if (running === undefined) return startSync(path);
+  running.next ??= running.done.catch(() => {}).then(() => startSync(path));
+  return running.next;
+}
+
+function startSync(path: string): Promise<void> {
+  const done = call(native().syncfs, path).then((result) => {
+    if (syncs.get(path) === sync) syncs.delete(path);
+    checkResult(result, 'syncfs', path);
+  });
+  const sync: Sync = { done, next: undefined };
+  syncs.set(path, sync);
+  return done;
 }
 
 function native(): Functions {
