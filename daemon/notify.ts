@@ -9,11 +9,13 @@ const TIMEOUT_MS = 5000;
 
 export type ServiceState = 'ready' | 'stopping';
 
+const MESSAGES: Record<ServiceState, string> = { ready: 'READY=1', stopping: 'STOPPING=1' };
+
 /** Best effort: a failure is logged. Resolves when systemd was told. */
 export function notifySystemd(state: ServiceState, log: Logger): Promise<void> {
   if (!process.env['NOTIFY_SOCKET']) return Promise.resolve();
   return new Promise((resolve) => {
-    execFile('systemd-notify', [`--${state}`, `--pid=${process.pid}`], { timeout: TIMEOUT_MS }, (error) => {
+    execFile('systemd-notify', [`--pid=${process.pid}`, MESSAGES[state]], { timeout: TIMEOUT_MS }, (error) => {
       if (error !== null) log.warn('cannot notify systemd', { state, error: messageOf(error) });
       resolve();
     });

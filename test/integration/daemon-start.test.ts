@@ -1,6 +1,6 @@
 // Starting and stopping gantryd: exit codes, one clear sentence each, the lock, sockets, modes, memory.
 
-import { execFileSync } from 'node:child_process';
+import { execFileSync, spawn } from 'node:child_process';
 import { existsSync, mkdirSync, readdirSync, readFileSync, statSync, symlinkSync, writeFileSync } from 'node:fs';
 import { createServer } from 'node:net';
 import { join } from 'node:path';
@@ -13,6 +13,15 @@ if (missing !== undefined) console.log(`skipped: ${missing}`);
 const suite = missing === undefined ? describe : describe.skip;
 
 const IDLE_KIB_MAX = 120 * 1024;
+/** Plays systemd: prints what arrives at a datagram socket, which Node cannot open. */
+const RECEIVER = `
+import socket, sys
+s = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
+s.bind(sys.argv[1])
+print("listening")
+while True:
+    print(s.recv(4096).decode())
+`;
 
 suite('gantryd', () => {
   let daemon: Gantryd;
@@ -150,6 +159,32 @@ suite('gantryd', () => {
     const status = readFileSync(`/proc/${daemon.child?.pid}/status`, 'utf8');
 
     expect(Number(/VmRSS:\s+(\d+) kB/.exec(status)?.[1])).toBeLessThan(IDLE_KIB_MAX);
+  });
+
+  it('tells systemd when it is ready and when it stops', async () => {
+    const path = join(daemon.directory, 'notify');
+    const receiver = spawn('python3', ['-uc', RECEIVER, path], { stdio: ['ignore', 'pipe', 'inherit'] });
+    let received = '';
+    receiver.stdout.on('data', (chunk: Buffer) => {
+      received += chunk.toString();
+    });
+    const until = async (text: string) => {
+      const deadline = Date.now() + 10_000;
+      while (!received.includes(text)) {
+        if (Date.now() > deadline) throw new Error(`"${text}" is not in "${received}"`);
+        await new Promise((resolve) => setTimeout(resolve, 20));
+      }
+    };
+    try {
+      await until('listening');
+      await daemon.start({ env: { NOTIFY_SOCKET: path } });
+      await until('READY=1');
+      expect(received).toContain(`MAINPID=${daemon.child?.pid}`);
+      expect(await daemon.stop()).toBe(0);
+      await until('STOPPING=1');
+    } finally {
+      receiver.kill();
+    }
   });
 
   it('goes on with a message when systemd cannot be told', async () => {
