@@ -10,8 +10,11 @@ import { type Model, randomFrom, Workload } from './workload';
 
 const ROUNDS = Number(process.env['CRASH_ROUNDS'] ?? 100);
 const SEED = Number(process.env['CRASH_SEED'] ?? Date.now() % 1_000_000);
-/** The daemon is killed this long after work has begun, at most. */
-const KILL_AFTER_MS_MAX = 400;
+/** The daemon is killed after so many answers and so much time more, at most: on a slow machine work gets as far. */
+const KILL_AFTER_ANSWERS_MAX = 24;
+const KILL_AFTER_MS_MAX = 100;
+/** Unless it takes longer than this. */
+const ROUND_MS_MAX = 5000;
 /** Share of the rounds in which a shim dies, too. */
 const SHIM_KILL_SHARE = 0.2;
 const TIMEOUT_MS = 600_000;
@@ -61,6 +64,9 @@ describe.each(shims)('kill -9 of gantryd with $name', ({ runtimes, rounds, isThe
 async function crashOnce(daemon: TestDaemon, random: () => number, round: number): Promise<Model> {
   const workload = new Workload(daemon, random);
   const running = workload.run(round);
+  const answers = Math.floor(random() * KILL_AFTER_ANSWERS_MAX);
+  const deadline = Date.now() + ROUND_MS_MAX;
+  while (workload.answered < answers && Date.now() < deadline) await sleep(1);
   await sleep(random() * KILL_AFTER_MS_MAX);
   await daemon.kill();
   workload.stop();
@@ -130,13 +136,13 @@ async function checkTasks(daemon: TestDaemon, model: Model): Promise<void> {
   }
 }
 
-/** Every leftover must belong to a task that is listed. */
+/** Every leftover must belong to a task that is listed. A shim that was told to end may take a moment. */
 async function checkLeaks(daemon: TestDaemon): Promise<void> {
   const { tasks } = await daemon.tasks.list({});
+  const unowned = () =>
+    daemon.leftovers().filter((line) => !line.startsWith('socket ') && !tasks.some(({ id }) => line.includes(id)));
+  await daemon.until(() => unowned().length === 0).catch(() => undefined);
+  expect(unowned()).toEqual([]);
   const sockets = daemon.leftovers().filter((line) => line.startsWith('socket '));
   expect(sockets.length).toBeLessThanOrEqual(tasks.length);
-  const unowned = daemon
-    .leftovers()
-    .filter((line) => !line.startsWith('socket ') && !tasks.some(({ id }) => line.includes(id)));
-  expect(unowned).toEqual([]);
 }

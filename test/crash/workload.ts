@@ -37,6 +37,8 @@ export class Workload {
   private readonly daemon: TestDaemon;
   private readonly random: () => number;
   private isStopping = false;
+  /** Operations that were answered. */
+  answered = 0;
 
   constructor(daemon: TestDaemon, random: () => number) {
     this.daemon = daemon;
@@ -71,14 +73,28 @@ export class Workload {
     const target = { mediaType: 'application/octet-stream', digest, size };
     await this.daemon.images.create({ image: { name, target } });
     this.model.images.set(name, blob);
+    this.answered += 1;
+  }
+
+  private counting<T extends object>(client: T): T {
+    return new Proxy(client, {
+      get: (target, name) => async (request: unknown) => {
+        const method = Reflect.get(target, name) as (request: unknown) => Promise<unknown>;
+        const response = await method(request);
+        this.answered += 1;
+        return response;
+      },
+    });
   }
 
   /** One container from beginning to end, as far as it gets. */
   private async live(id: string): Promise<void> {
     const { daemon, model } = this;
-    const { tasks, containers } = daemon;
+    const { containers } = daemon;
+    const tasks = this.counting(daemon.tasks);
     await daemon.container(id, ['/bin/sleep', '1000'], { rootfs: 'mounted' });
     model.containers.add(id);
+    this.answered += 1;
     await this.step(id, 'created', () => tasks.create({ containerId: id, rootfs: [daemon.rootfsMount] }));
     await this.step(id, 'running', () => tasks.start({ containerId: id }));
     if (this.random() < 0.3) return;
