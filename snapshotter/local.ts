@@ -2,7 +2,7 @@
 // crash leaves: data is made before its record and removed after it, so only data without a record can be left over,
 // which cleanup() finds; what is committed was synced before.
 
-import { alreadyExists, failedPrecondition, notImplemented } from '../proto/errors';
+import { alreadyExists, failedPrecondition, isErrno, notImplemented, resourceExhausted } from '../proto/errors';
 import { nowNs } from '../proto/time';
 import type { Mount } from '../runtime-native/index';
 import type { Driver, Layer } from './driver';
@@ -150,7 +150,7 @@ export class LocalSnapshotter implements Snapshotter {
       await this.#driver.remove(layer.id).catch(() => {});
       // A parent that was removed meanwhile explains why its data was missing.
       this.#checkNew(namespace, key, parent, options);
-      throw error;
+      throw explain(error, key);
     } finally {
       this.#pending.delete(layer.id);
     }
@@ -167,4 +167,9 @@ export class LocalSnapshotter implements Snapshotter {
 
 function layerOf(records: SnapshotRecords, { id, kind }: SnapshotRecord): Layer {
   return { id, kind, parents: records.parentsOf(id) };
+}
+
+function explain(error: unknown, key: string): unknown {
+  if (!isErrno(error, 'ENOSPC', 'EDQUOT')) return error;
+  return resourceExhausted(`snapshot "${key}": no space left on device`, { cause: error });
 }

@@ -1,5 +1,13 @@
-// The contract of snapshotters on both drivers, in process.
+// The contract of snapshotters on both drivers, in process, and what only shows with a driver or disk in trouble.
 
+import { execFileSync } from 'node:child_process';
+import { mkdirSync, mkdtempSync, readdirSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { Database } from '../../../daemon/metadata/database';
+import { errorKind, messageOf } from '../../../proto/errors';
+import { openSnapshotters } from '../../../snapshotter/index';
+import type { Snapshotter } from '../../../snapshotter/snapshotter';
 import { directApi } from '../../suites/api';
 import { openSnapshotBench } from '../../suites/snapshot-bench';
 import { snapshotterSuite } from '../../suites/snapshotter.suite';
@@ -10,3 +18,85 @@ for (const snapshotter of ['overlayfs', 'native']) {
     return { api: directApi(bench.service), bench, close: () => bench.close() };
   });
 }
+
+describe('LocalSnapshotter', () => {
+  let directory: string;
+  let root: string;
+  let db: Database;
+  let snapshotters: Map<string, Snapshotter>;
+
+  beforeEach(async () => {
+    directory = mkdtempSync(join(tmpdir(), 'local-'));
+    root = join(directory, 'small');
+    mkdirSync(root);
+    execFileSync('mount', ['-t', 'tmpfs', '-o', 'size=2M,nr_inodes=40', 'none', root]);
+    db = Database.open(join(directory, 'test.db'));
+    snapshotters = await openSnapshotters({ root, db, overlayfs: { mountOptions: [] } });
+  });
+
+  afterEach(async () => {
+    await db.close();
+    execFileSync('umount', [root]);
+    rmSync(directory, { recursive: true });
+  });
+
+  test('says that the disk is full, keeps what was there and leaves nothing', async () => {
+    const native = snapshotters.get('native') as Snapshotter;
+    const [{ source = '' } = {}] = await native.prepare('ns', 'key', '');
+    execFileSync('sh', ['-c', 'head -c 1500000 /dev/zero > big'], { cwd: source });
+    await native.commit('ns', 'base', 'key');
+
+    const error = await native.prepare('ns', 'child', 'base').catch((thrown: unknown) => thrown);
+
+    expect([errorKind(error), messageOf(error)]).toEqual([
+      'resource exhausted',
+      'snapshot "child": no space left on device: resource exhausted',
+    ]);
+    expect(native.walk('ns').map(({ name }) => name)).toEqual(['base']);
+    expect(readdirSync(join(root, 'io.containerd.snapshotter.v1.native/snapshots'))).toHaveLength(1);
+  });
+
+  test('prepares until there are no inodes left, and again when some are', async () => {
+    const overlayfs = snapshotters.get('overlayfs') as Snapshotter;
+    let count = 0;
+    let error: unknown;
+    while (error === undefined) {
+      await overlayfs.prepare('ns', `k${count}`, '').catch((thrown: unknown) => {
+        error = thrown;
+      });
+      count++;
+    }
+
+    expect(errorKind(error)).toBe('resource exhausted');
+    overlayfs.remove('ns', 'k0');
+    await overlayfs.cleanup();
+    await overlayfs.prepare('ns', 'again', '');
+  });
+
+  test('undoes a creation whose record is refused', async () => {
+    const overlayfs = snapshotters.get('overlayfs') as Snapshotter;
+    const within = () => {
+      throw new Error('refused');
+    };
+
+    await expect(overlayfs.prepare('ns', 'key', '', { within })).rejects.toThrow('refused');
+
+    expect(overlayfs.walk('ns')).toEqual([]);
+    expect(readdirSync(join(root, 'io.containerd.snapshotter.v1.overlayfs/snapshots'))).toEqual([]);
+  });
+
+  test('never gives a number twice, not even that of a removed snapshot or of another snapshotter', async () => {
+    const sources = [];
+    for (const name of ['overlayfs', 'native', 'overlayfs']) {
+      const snapshotter = snapshotters.get(name) as Snapshotter;
+      const [mount] = await snapshotter.prepare('ns', 'key', '');
+      sources.push(/snapshots\/(\d+)/.exec(mount?.source ?? '')?.[1]);
+      snapshotter.remove('ns', 'key');
+    }
+    snapshotters = await openSnapshotters({ root, db, overlayfs: { mountOptions: [] } });
+    const [mount] = await (snapshotters.get('native') as Snapshotter).prepare('ns', 'key', '');
+
+    expect(sources).toEqual(['1', '2', '3']);
+    expect(mount?.source).toMatch(/\/4$/);
+  });
+});
