@@ -12,7 +12,9 @@ const MOVE_32 = 0xbc;
 const MOVE_64_VALUE = 0xb7;
 const JUMP_NOT_EQUAL = 0x55;
 const JUMP_32_NOT_EQUAL_REGISTER = 0x5e;
+const JUMP_EQUAL = 0x15;
 const EXIT = 0x95;
+const JUMPS = new Set([JUMP_NOT_EQUAL, JUMP_EQUAL, JUMP_32_NOT_EQUAL_REGISTER]);
 const INSTRUCTION_SIZE = 8;
 const TYPES: Readonly<Record<string, number>> = { b: 1, c: 2 };
 const ACCESS: Readonly<Record<string, number>> = { m: 1, r: 2, w: 4 };
@@ -48,9 +50,10 @@ function compileRule(rule: DeviceRule): Instruction[] {
   const access = letters.reduce((bits, letter) => bits | (ACCESS[letter] ?? 0), 0);
   if (type !== undefined) tests.push({ code: JUMP_NOT_EQUAL, to: R2, value: type });
   if (access !== ACCESS_ALL) {
-    // All that is asked for must be within the rule.
     tests.push({ code: MOVE_32, to: R1, from: R3 }, { code: AND_32, to: R1, value: access });
-    tests.push({ code: JUMP_32_NOT_EQUAL_REGISTER, to: R1, from: R3 });
+    // Allowed is what lies within the rule as a whole, denied what it touches.
+    if (rule.allow) tests.push({ code: JUMP_32_NOT_EQUAL_REGISTER, to: R1, from: R3 });
+    else tests.push({ code: JUMP_EQUAL, to: R1, value: 0 });
   }
   for (const [register, value] of [
     [R4, rule.major],
@@ -60,9 +63,7 @@ function compileRule(rule: DeviceRule): Instruction[] {
   }
   const block = [...tests, ...answer(rule.allow)];
   return block.map((instruction, index) =>
-    instruction.code === JUMP_NOT_EQUAL || instruction.code === JUMP_32_NOT_EQUAL_REGISTER
-      ? { ...instruction, offset: block.length - index - 1 }
-      : instruction,
+    JUMPS.has(instruction.code) ? { ...instruction, offset: block.length - index - 1 } : instruction,
   );
 }
 

@@ -119,12 +119,28 @@ OPERATION(op_ambient)
 	return result;
 }
 
-/* The kernel names a directory outside the root "(unreachable)...": a leaked descriptor must not become the way out. */
+/* Never through a magic link: a leaked descriptor must not become the way out. A hook of the host has no root yet. */
+static long enter_directory(const char *path)
+{
+	long result;
+	int fd;
+
+	if (root_fd < 0)
+		return SYS1(chdir, path);
+	fd = open_in_root(path, O_PATH | O_DIRECTORY, 0);
+	if (fd < 0)
+		return fd;
+	result = SYS1(fchdir, fd);
+	close_fd(fd);
+	return result;
+}
+
+/* The kernel names a directory outside the root "(unreachable)...". */
 OPERATION(op_change_directory)
 {
 	static int changed;
 	char path[PATH_SIZE];
-	long result = changed ? 0 : SYS1(chdir, text_of(op, 0));
+	long result = changed ? 0 : enter_directory(text_of(op, 0));
 
 	if (op->flags & DIRECTORY_FIRST_ATTEMPT && (result == -EACCES || result == -EPERM))
 		return 0;
