@@ -7,11 +7,7 @@ import { join, resolve } from 'node:path';
 import { Worker } from 'node:worker_threads';
 
 /** passive never waits for writers; restart makes them wait for the rest, so that the WAL can start again. */
-export type CheckpointMode = 'PASSIVE' | 'RESTART';
-
-export interface CheckpointReply {
-  readonly error?: string;
-}
+type CheckpointMode = 'PASSIVE' | 'RESTART';
 
 const IDLE_MS = 10_000;
 /** After so many passive checkpoints in a row that left the WAL too large, writers are made to wait once. */

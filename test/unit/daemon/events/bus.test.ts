@@ -116,7 +116,9 @@ describe('EventBus.subscribe()', () => {
   });
 
   it('refuses a bad filter as containerd does', () => {
-    expect(() => bus.subscribe(['bad bad'], controller.signal)).toThrow(/^subscription error: failed parsing subscription filters: /);
+    expect(() => bus.subscribe(['bad bad'], controller.signal)).toThrow(
+      /^subscription error: failed parsing subscription filters: /,
+    );
   });
 
   const options = packAny(Options, { binaryName: 'runc' });
