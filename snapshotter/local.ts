@@ -115,7 +115,7 @@ export class LocalSnapshotter implements Snapshotter {
   }
 
   remove(namespace: string, key: string, options: RemoveOptions = {}): void {
-    this.#records.db.transaction(() => {
+    this.#records.db.essential(() => {
       this.#records.remove(namespace, key);
       options.within?.();
     });

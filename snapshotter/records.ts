@@ -8,6 +8,8 @@ import type { SnapshotInfo, SnapshotKind, SnapshotUsage } from './snapshotter';
 export interface RecordDatabase {
   prepare(sql: string): Statement<unknown[], unknown>;
   transaction<T>(body: () => T extends PromiseLike<unknown> ? never : T): T;
+  /** The same for what must succeed on a full disk. */
+  essential<T>(body: () => T extends PromiseLike<unknown> ? never : T): T;
 }
 
 export interface SnapshotRecord extends SnapshotInfo {

@@ -104,7 +104,7 @@ export class ContentStore {
   /** Removes the record; garbage collection removes the file. @throws NOT_FOUND */
   remove(namespace: string, digest: string, lease: string | undefined): void {
     const { db, events } = this.#options;
-    db.transaction(() => {
+    db.essential(() => {
       this.blobs.remove(namespace, digest);
       detachFromLease(db, namespace, lease, { type: 'content', id: digest });
       db.afterCommit(() => events.publish(namespace, '/content/delete', ContentDelete, { digest }));

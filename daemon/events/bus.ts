@@ -114,7 +114,7 @@ export class EventBus {
     checkIdentifier(envelope.namespace);
     checkTopic(envelope.topic);
     const isHeld = hold && !this.#isWanted(envelope);
-    this.#db.transaction(() => {
+    this.#db.essential(() => {
       this.#journal(envelope, isHeld);
       this.#db.afterCommit(() => {
         if (isHeld) this.#held += 1;

@@ -73,7 +73,7 @@ export function prepareGraph(db: Database): void {
 
 /** Deletes every record that nothing keeps and returns them. `pins` are roots known only to the running daemon. */
 export function removeUnreferenced(db: Database, pins: readonly ResourceNode[], nowNs: bigint): ResourceNode[] {
-  return db.transaction(() => {
+  return db.essential(() => {
     setPins(db, pins);
     evaluateConditions(db, nowNs);
     db.prepare('DELETE FROM gc_live').run();

@@ -6,8 +6,9 @@
 import fs, { closeSync, existsSync, fdatasyncSync, fstatSync, fsyncSync, openSync, statSync } from 'node:fs';
 import { dirname } from 'node:path';
 import Sqlite from 'better-sqlite3';
-import { dataLoss, internal, isErrno, messageOf, resourceExhausted } from '../../proto/errors';
+import { dataLoss, errorKind, internal, isErrno, messageOf, resourceExhausted } from '../../proto/errors';
 import { Checkpointer } from './checkpointer';
+import { Reserve } from './reserve';
 import { MIGRATIONS } from './schema';
 
 /** Oldest SQLite in which two connections cannot corrupt the WAL when it is reset (sqlite.org/wal.html). */
@@ -43,6 +44,7 @@ export class Database {
   readonly #statements = new Map<string, Statement>();
   readonly #countChanges: Statement;
   readonly #checkpointer: Checkpointer;
+  readonly #reserve: Reserve;
   readonly #walFd: number;
   readonly #listeners: (() => void)[] = [];
   #hooks: (() => void)[] = [];
@@ -62,6 +64,8 @@ export class Database {
     this.#countChanges = this.prepare('SELECT total_changes()').pluck();
     this.#syncedChanges = this.#changes();
     this.#checkpointer = new Checkpointer(path);
+    this.#reserve = new Reserve(`${path}-reserve`);
+    this.#reserve.restore();
   }
 
   /**
@@ -106,7 +110,24 @@ export class Database {
    */
   transaction<T>(body: () => NotPromise<T>): T {
     if (this.#isInTransaction) return body();
-    const result = this.#commit(body);
+    return this.#finish(this.#commit(body));
+  }
+
+  /**
+   * Like transaction(), for what must succeed on a full disk: exits and deletions. It uses up the reserve then, so the
+   * body may run twice.
+   */
+  essential<T>(body: () => NotPromise<T>): T {
+    if (this.#isInTransaction) return body();
+    try {
+      return this.#finish(this.#commit(body));
+    } catch (error) {
+      if (errorKind(error) !== 'resource exhausted' || !this.#reserve.release()) throw error;
+      return this.#finish(this.#commit(body));
+    }
+  }
+
+  #finish<T>(result: T): T {
     const hooks = this.#hooks;
     this.#hooks = [];
     for (const hook of hooks) hook();
@@ -200,6 +221,7 @@ export class Database {
           return;
         }
         this.#syncedChanges = changes;
+        this.#reserve.restore();
         if (!this.#isClosed && fstatSync(this.#walFd).size > (this.#options.walBytesMax ?? WAL_BYTES_MAX))
           this.#checkpointer.request();
         resolve();

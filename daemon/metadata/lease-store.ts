@@ -57,7 +57,7 @@ export class LeaseStore {
 
   /** Drops the lease with its list of resources, not the resources. @throws NOT_FOUND */
   remove(namespace: string, id: string): void {
-    this.#db.transaction(() => {
+    this.#db.essential(() => {
       requireLease(this.#db, namespace, id);
       this.#db.prepare('DELETE FROM leases WHERE namespace = ? AND id = ?').run(namespace, id);
     });

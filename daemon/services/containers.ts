@@ -53,7 +53,7 @@ export function containersService({ db, bus }: ContainersDeps): Service {
     },
     delete({ id }, context) {
       const namespace = context.requireNamespace();
-      db.transaction(() => {
+      db.essential(() => {
         store.deleteContainer(db, namespace, id);
         bus.publish(namespace, '/containers/delete', ContainerDelete, { id });
       });

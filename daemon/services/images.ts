@@ -60,7 +60,7 @@ export function imagesService({ db, events, collector }: ImagesDeps): Service {
 
     delete: async ({ name, sync, target }, context) => {
       const namespace = context.requireNamespace();
-      db.transaction(() => {
+      db.essential(() => {
         images.remove(namespace, name, target?.digest);
         events.publish(namespace, '/images/delete', ImageDelete, { name });
       });

@@ -34,7 +34,7 @@ export class ProcessTracker {
 
   /** Acknowledges a task: its init process exists. */
   created(key: TaskKey, init: { pid: number; io: ProcessIo; bundle: string; rootfs: readonly Mount[] }): void {
-    this.db.transaction(() => {
+    this.db.essential(() => {
       this.store.insertProcess(initOf(key), init.pid, init.io);
       this.store.setState(key, 'ready');
       this.bus.publish(key.namespace, '/tasks/create', events.TaskCreate, {
@@ -56,7 +56,7 @@ export class ProcessTracker {
   }
 
   started(key: ProcessKey, pid: number): void {
-    this.db.transaction(() => {
+    this.db.essential(() => {
       if (!this.store.markStarted(key, pid)) return;
       if (key.execId === '')
         this.bus.publish(key.namespace, '/tasks/start', events.TaskStart, { containerId: key.id, pid });
@@ -68,14 +68,14 @@ export class ProcessTracker {
   }
 
   paused(key: TaskKey): void {
-    this.db.transaction(() => {
+    this.db.essential(() => {
       if (!this.store.moveStatus(initOf(key), ['running', 'pausing'], 'paused')) return;
       this.bus.publish(key.namespace, '/tasks/paused', events.TaskPaused, { containerId: key.id });
     });
   }
 
   resumed(key: TaskKey): void {
-    this.db.transaction(() => {
+    this.db.essential(() => {
       if (!this.store.moveStatus(initOf(key), ['paused', 'pausing'], 'running')) return;
       this.bus.publish(key.namespace, '/tasks/resumed', events.TaskResumed, { containerId: key.id });
     });
@@ -98,7 +98,7 @@ export class ProcessTracker {
   /** The second half of `exited`, for an exit that was stored before a crash. */
   async announce(key: ProcessKey, exit: Exit, options: ExitOptions = {}): Promise<void> {
     await this.db.durable();
-    this.db.transaction(() => {
+    this.db.essential(() => {
       this.store.markAnnounced(key);
       const event = {
         containerId: key.id,
@@ -116,7 +116,7 @@ export class ProcessTracker {
   /** Forgets the task and its processes and publishes its deletion. */
   deleted(key: TaskKey, exit: Exit, options: ExitOptions = {}): void {
     const execs = this.store.processesOf(key);
-    this.db.transaction(() => {
+    this.db.essential(() => {
       this.store.deleteTask(key);
       const event = {
         containerId: key.id,

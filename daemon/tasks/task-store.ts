@@ -124,7 +124,7 @@ export class TaskStore {
   /** Removes the task and its processes. */
   deleteTask(key: TaskKey): void {
     const { namespace, id } = key;
-    this.db.transaction(() => {
+    this.db.essential(() => {
       this.write('DELETE FROM processes WHERE namespace = @namespace AND container_id = @id', { namespace, id });
       this.write('DELETE FROM tasks WHERE namespace = @namespace AND id = @id', { namespace, id });
     });
@@ -209,7 +209,7 @@ export class TaskStore {
 
   /** @returns the number of rows changed. */
   private write(source: string, parameters: Row): number {
-    return this.db.transaction(() => this.db.prepare(source).run(parameters).changes);
+    return this.db.essential(() => this.db.prepare(source).run(parameters).changes);
   }
 }
 
