@@ -57,16 +57,16 @@ dist/bin/gantryd: daemon/launcher.sh package.json $(PROTOS)
 
 dist/shim.js: $(shell find shim proto runtime-native -name '*.ts') proto/generated/.done package.json
 	$(NODE) node_modules/esbuild/bin/esbuild shim/main.ts --bundle --platform=node --target=node24 \
-	  --alias:koffi=./runtime-native/koffi-binary.cjs --minify-whitespace --minify-syntax --legal-comments=none --log-level=warning --outfile=$@
+	  --minify-whitespace --minify-syntax --legal-comments=none --log-level=warning --outfile=$@
 
 dist/shim.flags: proto/shim-flags.ts
 	@mkdir -p dist
 	$(NODE) node_modules/esbuild/bin/esbuild proto/shim-flags.ts --format=iife --global-name=shim \
-	  --footer:js='process.stdout.write(shim.SHIM_FLAGS.join(" "))' | $(NODE) > $@
+	  --footer:js='console.log(shim.launcherLines().join("\n"))' | $(NODE) > $@
 
 dist/bin/gantry-shim: shim/launcher.sh dist/shim.js dist/shim.flags
 	@mkdir -p dist/bin
-	sed "s|@FLAGS@|$$(cat dist/shim.flags)|" shim/launcher.sh > $@
+	sed "s|@ENVIRONMENT@|$$(head -n 1 dist/shim.flags)|; s|@FLAGS@|$$(tail -n 1 dist/shim.flags)|" shim/launcher.sh > $@
 	chmod 755 $@
 	ln -sf gantry-shim dist/bin/containerd-shim-gantry-v1
 

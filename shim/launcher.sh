@@ -5,6 +5,7 @@ case $(uname -m) in aarch64) arch=arm64 ;; *) arch=x64 ;; esac
 for root in "$here/../.." "$here/.."; do
   node=$root/node_modules/node-linux-$arch/bin/node
   if [ -x "$node" ]; then
+    export @ENVIRONMENT@
     exec "$node" @FLAGS@ "$here/../shim.js" "$@"
   fi
 done

@@ -7,6 +7,7 @@ import { TaskService as TaskServiceV2 } from '../proto/generated/containerd.task
 import { TaskService as TaskServiceV3 } from '../proto/generated/containerd.task.v3';
 import { serveTtrpc, type TtrpcServer, ttrpcService } from '../proto/ttrpc/server';
 import type { ShimArgs } from './args';
+import { IdleCollector } from './idle';
 import { type Log, openLog } from './log';
 import { Publisher } from './publisher';
 import type { Runtime } from './runtime';
@@ -26,7 +27,8 @@ export async function serve(args: ShimArgs, runtime: Runtime): Promise<void> {
   raiseOomScore(log);
   const publisher = new Publisher({ address: process.env['TTRPC_ADDRESS'] ?? '', namespace: args.namespace, log });
   await new Promise<void>((resolve, reject) => {
-    const tasks = new Tasks({ namespace: args.namespace, runtime, publisher, log, onShutdown: resolve });
+    const idle = new IdleCollector();
+    const tasks = new Tasks({ namespace: args.namespace, runtime, publisher, log, idle, onShutdown: resolve });
     const server = serveTasks(tasks, runtime, publisher, log);
     endWhenIdle(server, tasks, resolve);
     listen(server, args).then(() => {

@@ -25,6 +25,7 @@ import { GO_ZERO_TIME, toTimestamp } from '../proto/time';
 import type { TtrpcHandlers } from '../proto/ttrpc/server';
 import { Container, type ContainerContext } from './container';
 import type { Exit } from './exit';
+import type { IdleCollector } from './idle';
 import { checkAction, statusOf } from './lifecycle';
 import type { Log } from './log';
 import { decodeOptions, saveOptions } from './options';
@@ -37,6 +38,7 @@ export interface TaskServiceOptions {
   readonly runtime: Runtime;
   readonly publisher: Publisher;
   readonly log: Log;
+  readonly idle: IdleCollector;
   /** Called when the process may end: Shutdown came and no container is left. */
   readonly onShutdown: () => void;
 }
@@ -193,15 +195,17 @@ export class Tasks {
   }
 
   #observer(): ContainerContext {
-    const { runtime, log, publisher } = this.#options;
+    const { runtime, log, publisher, idle } = this.#options;
     return {
       runtime,
       log,
       onStart: ({ id }, { pid, execId }) => {
+        idle.worked();
         if (execId === undefined) publisher.publish('/tasks/start', TaskStart, { containerId: id, pid });
         else publisher.publish('/tasks/exec-started', TaskExecStarted, { containerId: id, execId, pid });
       },
       onExit: (container, process, exit) => {
+        idle.worked();
         const { pid, exitStatus } = exit;
         const exitedAt = toTimestamp(exit.exitedAtNs);
         log.debug('process exited', { id: container.id, process: process.id, pid, status: exitStatus });

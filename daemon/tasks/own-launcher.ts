@@ -6,6 +6,7 @@ import { createHash } from 'node:crypto';
 import { chmodSync, closeSync, constants, mkdirSync, openSync } from 'node:fs';
 import { join } from 'node:path';
 import { messageOf, unknown } from '../../proto/errors';
+import { SHIM_ENVIRONMENT } from '../../proto/shim-flags';
 import type { Bundle } from './bundle';
 import { type LaunchedShim, type LaunchRequest, type ShimEnvironment, type ShimLauncher, shimEnv } from './launcher';
 
@@ -66,7 +67,7 @@ export class OwnLauncher implements ShimLauncher {
     try {
       const child = spawn(program, [...leading, ...args], {
         cwd: bundle.path,
-        env: shimEnv(this.options, namespace, 3),
+        env: { ...shimEnv(this.options, namespace, 3), ...SHIM_ENVIRONMENT },
         detached: true,
         stdio: ['ignore', 'pipe', log],
       });

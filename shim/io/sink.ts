@@ -24,6 +24,8 @@ export class PipeSink implements Sink {
   readonly #fd: number;
   readonly #alsoClose: readonly number[];
   #socket: Socket | undefined;
+  /** What did not fit is kept here; there is never more than one such rest. */
+  #rest: Buffer | undefined;
   #isClosed = false;
 
   /** @param alsoClose descriptors that live as long as the sink, such as the reading side that keeps a fifo alive. */
@@ -34,7 +36,7 @@ export class PipeSink implements Sink {
 
   write(piece: Buffer): Promise<void> | undefined {
     const written = tryWrite(this.#fd, piece);
-    return written === piece.length ? undefined : this.#writeLater(Buffer.from(piece.subarray(written)));
+    return written === piece.length ? undefined : this.#writeLater(piece.subarray(written));
   }
 
   close(): void {
@@ -45,7 +47,11 @@ export class PipeSink implements Sink {
     for (const fd of this.#alsoClose) closeSync(fd);
   }
 
-  #writeLater(rest: Buffer): Promise<void> {
+  #writeLater(piece: Buffer): Promise<void> {
+    // The same memory again and again: garbage outside of V8's heap would be collected late.
+    if (this.#rest === undefined || this.#rest.length < piece.length) this.#rest = Buffer.allocUnsafeSlow(piece.length);
+    const rest = this.#rest.subarray(0, piece.length);
+    piece.copy(rest);
     this.#socket ??= new Socket({ fd: this.#fd, readable: false, writable: true }).on('error', () => {});
     const socket = this.#socket;
     return new Promise((resolve, reject) => {
