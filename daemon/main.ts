@@ -14,6 +14,11 @@ interface Flags extends Overrides {
   readonly config?: string;
 }
 
+interface PublishFlags {
+  readonly topic: string;
+  readonly namespace: string;
+}
+
 const EXIT_HELP = `
 Exit codes: 0 stopped on request, 1 failure, 2 bad flag or configuration, 3 root or state directory unusable,
 4 another gantryd runs on the root directory, 5 address taken, 6 metadata database damaged or too new.
@@ -42,6 +47,16 @@ async function main(): Promise<void> {
     .command('dump')
     .description('print the configuration in effect: defaults, file, flags')
     .action(() => print(printConfig(load(program.opts<Flags>()))));
+  program
+    .command('publish')
+    .description('publish an event, an encoded Any on stdin; for shims that cannot do it themselves')
+    .requiredOption('--topic <topic>', 'topic of the event')
+    .requiredOption('--namespace <namespace>', 'namespace of the event')
+    .exitOverride()
+    .action(({ topic, namespace }: PublishFlags) => {
+      const { publishFromStdin } = require('./publish') as typeof import('./publish');
+      return publishFromStdin({ address: load(program.opts<Flags>()).address, topic, namespace });
+    });
   await program.parseAsync();
 }
 
@@ -98,6 +113,8 @@ function stopOnSignal(daemon: Daemon, log: Logger): void {
 
 /** One call's bug must not take all others down. A broken invariant may: what follows it would be wrong. */
 function keepRunning(log: Logger): void {
+  // A log that nobody reads any more (EPIPE) is no reason to stop, and reporting it would fail again.
+  process.stderr.on('error', () => {});
   const report = (error: unknown) => {
     log.error('unexpected error', { error: messageOf(error), stack: (error as Error | undefined)?.stack });
     if (error instanceof AssertionError) process.exit(EXIT_CODES.failure);

@@ -1,10 +1,11 @@
 // Starting and stopping gantryd: exit codes, one clear sentence each, the lock, sockets, modes, memory.
 
-import { execFileSync, spawn } from 'node:child_process';
+import { execFileSync, spawn, spawnSync } from 'node:child_process';
 import { existsSync, mkdirSync, readdirSync, readFileSync, statSync, symlinkSync, writeFileSync } from 'node:fs';
 import { createServer } from 'node:net';
 import { join } from 'node:path';
 import { VersionService } from '../../proto/generated/containerd.services.version.v1';
+import { Any } from '../../proto/generated/google.protobuf';
 import { Gantryd, missingForDaemon, PROGRAM, runGantryd } from './gantryd';
 import { client } from './tasks-daemon';
 
@@ -161,6 +162,30 @@ suite('gantryd', () => {
     expect(Number(/VmRSS:\s+(\d+) kB/.exec(status)?.[1])).toBeLessThan(IDLE_KIB_MAX);
   });
 
+  it('goes on when nobody reads its log any more', async () => {
+    await daemon.start({ flags: ['--log-level', 'debug'] });
+    daemon.child?.stderr?.destroy();
+    const version = client(VersionService, daemon.address, 'n');
+
+    for (let index = 0; index < 20; index += 1) await version.version({});
+
+    version.close();
+    expect(await daemon.stop()).toBe(0);
+  });
+
+  it('publishes an event for a shim', async () => {
+    await daemon.start();
+    const event = Any.encode({ typeUrl: 'some.Event', value: Buffer.from('x') });
+    const flags = ['--address', daemon.address, 'publish', '--namespace', 'shim'];
+
+    const good = spawnSync(PROGRAM, [...flags, '--topic', '/from/shim'], { input: event, encoding: 'utf8' });
+    const bad = spawnSync(PROGRAM, [...flags, '--topic', 'nope'], { input: event, encoding: 'utf8' });
+
+    expect(good).toMatchObject({ status: 0, stderr: '' });
+    expect(bad).toMatchObject({ status: 1, stderr: expect.stringContaining('envelope topic "nope"') });
+    await until(() => daemon.log.includes('namespace=shim'));
+  });
+
   it('tells systemd when it is ready and when it stops', async () => {
     const path = join(daemon.directory, 'notify');
     const receiver = spawn('python3', ['-uc', RECEIVER, path], { stdio: ['ignore', 'pipe', 'inherit'] });
@@ -168,20 +193,13 @@ suite('gantryd', () => {
     receiver.stdout.on('data', (chunk: Buffer) => {
       received += chunk.toString();
     });
-    const until = async (text: string) => {
-      const deadline = Date.now() + 10_000;
-      while (!received.includes(text)) {
-        if (Date.now() > deadline) throw new Error(`"${text}" is not in "${received}"`);
-        await new Promise((resolve) => setTimeout(resolve, 20));
-      }
-    };
     try {
-      await until('listening');
+      await until(() => received.includes('listening'));
       await daemon.start({ env: { NOTIFY_SOCKET: path } });
-      await until('READY=1');
+      await until(() => received.includes('READY=1'));
       expect(received).toContain(`MAINPID=${daemon.child?.pid}`);
       expect(await daemon.stop()).toBe(0);
-      await until('STOPPING=1');
+      await until(() => received.includes('STOPPING=1'));
     } finally {
       receiver.kill();
     }
@@ -193,3 +211,11 @@ suite('gantryd', () => {
     expect(await daemon.stop()).toBe(0);
   });
 });
+
+async function until(condition: () => boolean): Promise<void> {
+  const deadline = Date.now() + 10_000;
+  while (!condition()) {
+    if (Date.now() > deadline) throw new Error('condition did not come true');
+    await new Promise((resolve) => setTimeout(resolve, 20));
+  }
+}
