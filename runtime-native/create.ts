@@ -1,7 +1,7 @@
 // OCI create: from a configuration to a process that waits in front of its exec. Every step registers its undo, so that
 // a failure leaves nothing behind.
 
-import { closeSync, existsSync, openSync, readFileSync, statSync } from 'node:fs';
+import { closeSync, existsSync, lstatSync, openSync, readFileSync, statSync } from 'node:fs';
 import { isAlreadyExists, messageOf, unknown } from '../proto/errors';
 import { type Cgroup, openCgroup } from './cgroup/cgroup';
 import type { CreateOptions, ProcessIo } from './container';
@@ -51,15 +51,10 @@ async function starting<T>(body: () => T | Promise<T>): Promise<T> {
 async function createSteps(options: CreateOptions, undo: UndoList): Promise<Created> {
   const { spec, root, id } = options;
   checkRootfs(options.rootfs);
+  checkNamespacePaths(spec);
   claimState(root, id);
   undo.add('state', () => removeState(root, id));
-  const cgroup = openCgroup(spec.linux?.cgroupsPath, id, options.systemdCgroup ?? false);
-  const seccomp = compileSeccomp(spec.linux?.seccomp, options.cacheDir);
-  const { plan, namespaces } = compileCreate(spec, {
-    ...contextOf(options, cgroup),
-    seccomp,
-    cgroupFiles: cgroup.joinFiles(),
-  });
+  const { plan, namespaces, cgroup, seccomp } = compileLaunch(options);
   return starting(async () => {
     undo.add('cgroups', () => cgroup.remove());
     cgroup.create();
@@ -79,6 +74,27 @@ async function createSteps(options: CreateOptions, undo: UndoList): Promise<Crea
     });
     return { init, cgroup, seccomp, terminalFd };
   });
+}
+
+function checkNamespacePaths(spec: Spec): void {
+  for (const { path } of spec.linux?.namespaces ?? []) {
+    if (!path) continue;
+    try {
+      lstatSync(path);
+    } catch (error) {
+      const reason = `namespace path: lstat ${path}: ${errorText(error)}`;
+      throw unknown(`unable to create new parent process: ${reason}`, { cause: error });
+    }
+  }
+}
+
+/** Everything that create decides before it acts. @throws UNKNOWN in runc's words */
+export function compileLaunch(options: CreateOptions) {
+  const { spec, id } = options;
+  const cgroup = openCgroup(spec.linux?.cgroupsPath, id, options.systemdCgroup ?? false);
+  const seccomp = compileSeccomp(spec.linux?.seccomp, options.cacheDir);
+  const context = { ...contextOf(options, cgroup), seccomp, cgroupFiles: cgroup.joinFiles() };
+  return { ...compileCreate(spec, context), cgroup, seccomp };
 }
 
 function launchFirst(

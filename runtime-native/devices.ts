@@ -7,6 +7,7 @@ import type { Device } from './spec';
 
 const TYPE_BITS: Readonly<Record<string, number>> = { c: 0o020000, u: 0o020000, b: 0o060000, p: 0o010000 };
 const DEFAULT_MODE = 0o666;
+const MODE_MASK = 0o7777;
 
 const DEFAULT_NODES: readonly (readonly [string, number, number])[] = [
   ['null', 1, 3],
@@ -37,7 +38,7 @@ export function compileDevices(devices: readonly Device[], hasKcore: boolean): O
     if (device.path === '/dev/ptmx' || device.path === '/dev/pts/ptmx') continue;
     const type = TYPE_BITS[device.type];
     if (type === undefined) throw unknown(`invalid device type "${device.type}"`);
-    const mode = type | (device.fileMode ?? DEFAULT_MODE);
+    const mode = type | ((device.fileMode ?? DEFAULT_MODE) & MODE_MASK);
     const number = [device.major ?? 0, device.minor ?? 0] as const;
     operations.push(node(device.path, mode, number, [device.uid ?? 0, device.gid ?? 0]));
   }

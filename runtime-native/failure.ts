@@ -10,6 +10,8 @@ export interface Failure {
   /** enum failure_stage of init/plan.h. */
   readonly stage: number;
   readonly text: string;
+  /** Of a bind mount whose source could not be opened. */
+  readonly target?: string | undefined;
 }
 
 export const STAGES = {
@@ -93,7 +95,7 @@ function describe(operation: Operation, failure: Failure): string {
     case 'attach':
       return describeMount(operation.source, operation.target, failure, 'bind');
     case 'openTree':
-      return `error mounting "${operation.path}" to rootfs: stat ${operation.path}: ${reason}`;
+      return `error mounting "${operation.path}" to rootfs at "${failure.target}": stat ${operation.path}: ${reason}`;
     case 'remount':
       return `error remounting "${operation.target}": ${reason}`;
     case 'findExecutable':

@@ -4,6 +4,7 @@ export type { CreateOptions, ExecOptions, ProcessIo, StartedProcess } from './co
 export { Container } from './container';
 export type { PeerCredentials } from './descriptors';
 export { mkfifo, openFifo, openPipe, peerCredentials, setBlocking, setWindowSize } from './descriptors';
+export { explain } from './explain';
 export type { Mount } from './mount';
 export { mountAll, unmountRecursive } from './mount';
 export type { ExitStatus } from './reaper';

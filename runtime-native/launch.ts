@@ -86,6 +86,7 @@ export class LaunchedInit {
     const end = message.indexOf(0, TEXT_OFFSET);
     const failure = {
       operation: this.plan.operations[operation],
+      target: bindTarget(this.plan, operation),
       error: message.readUInt32LE(8),
       stage: message.readUInt32LE(12),
       text: message.toString('utf8', TEXT_OFFSET, end < 0 ? MESSAGE_SIZE : end),
@@ -140,4 +141,12 @@ export function launch(options: LaunchOptions): LaunchedInit {
     closeSync(other);
     if (plan >= 0) closeSync(plan);
   }
+}
+
+/** Where the tree that a failed operation opened was to be attached. */
+function bindTarget({ operations }: Plan, index: number): string | undefined {
+  const opened = operations[index];
+  if (opened?.op !== 'openTree') return undefined;
+  const attach = operations.find((other) => other.op === 'attach' && other.slot === opened.slot);
+  return attach?.op === 'attach' ? attach.target : undefined;
 }
