@@ -43,8 +43,3 @@ export function capabilityMask(names: readonly string[]): bigint {
     return number === undefined ? mask : mask | (1n << BigInt(number));
   }, 0n);
 }
-
-/** Every name, in the order of their numbers. */
-export function capabilityNames(): string[] {
-  return [...NUMBERS.keys()];
-}

@@ -194,7 +194,7 @@ export class Container {
     return this.parts.cgroup.oomCount();
   }
 
-  /** Calls the listener after each such kill until delete. */
+  /** Calls the listener whenever the container is out of memory (v1: just before the kill, v2: after it) until delete. */
   onOom(listener: () => void): void {
     this.stopWatching.push(this.parts.cgroup.watchOom(listener));
   }

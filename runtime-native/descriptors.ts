@@ -1,9 +1,8 @@
 // File descriptors that Node has no calls for: fifos, pipes, terminals, peer credentials. All calls are quick.
 
-import { constants, openSync } from 'node:fs';
 import { makeFifoAt, pipe, setFileBlocking, setTerminalSize, socketPeer } from './native';
 
-export interface PeerCredentials {
+interface PeerCredentials {
   readonly pid: number;
   readonly uid: number;
   readonly gid: number;
@@ -12,15 +11,6 @@ export interface PeerCredentials {
 /** mkfifo(3). @throws EEXIST */
 export function mkfifo(path: string, mode: number): void {
   makeFifoAt(path, mode);
-}
-
-/**
- * Opens a fifo without waiting for the other side. `read-write` never sees end of file and never blocks; `write` fails
- * with ENXIO while nobody reads. The descriptor is close-on-exec and non-blocking.
- */
-export function openFifo(path: string, direction: 'read' | 'write' | 'read-write'): number {
-  const access = { read: constants.O_RDONLY, write: constants.O_WRONLY, 'read-write': constants.O_RDWR }[direction];
-  return openSync(path, access | constants.O_NONBLOCK | constants.O_NOCTTY);
 }
 
 /** [read end, write end], close-on-exec, blocking (as a process wants it): make your own end non-blocking if needed. */

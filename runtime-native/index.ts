@@ -1,12 +1,11 @@
 // What the shim, the daemon and the snapshotters use of the runtime. Everything else in this folder is internal.
 
-export type { CreateOptions, ExecOptions, ProcessIo, StartedProcess } from './container';
+export type { CreateOptions } from './container';
 export { Container } from './container';
-export type { PeerCredentials } from './descriptors';
-export { mkfifo, openFifo, openPipe, peerCredentials, setBlocking, setWindowSize } from './descriptors';
+export { mkfifo, openPipe, peerCredentials, setBlocking, setWindowSize } from './descriptors';
 export { explain } from './explain';
 export type { Mount } from './mount';
 export { mountAll, unmountRecursive } from './mount';
 export type { ExitStatus } from './reaper';
 export { Reaper } from './reaper';
-export type { LinuxResources, Process, Spec } from './spec';
+export type { Spec } from './spec';

@@ -35,7 +35,7 @@ export interface Cgroup {
   signalAll(signal: number): void;
   stats(): EncodedStats;
   oomCount(): number;
-  /** Calls the listener after each out-of-memory kill until the returned function is called. */
+  /** Calls the listener whenever the group is out of memory, until the returned function is called. */
   watchOom(listener: () => void): () => void;
   /** Removes the directories and those below; retries for a while when the kernel is still busy with them. Idempotent. */
   remove(): Promise<void>;

@@ -115,15 +115,13 @@ export class CgroupV1 implements Cgroup {
     const path = this.byController.get('memory');
     if (path === undefined) return () => {};
     const fd = watchOom(path);
-    let seen = this.oomCount();
     const socket = new Socket({ fd, readable: true, writable: false });
     socket.unref();
     // Closing the fd is the socket's; an error says that the group has gone.
     socket.on('error', () => socket.destroy());
+    // The notice comes before the kill, so counting kills here would miss it. Removing the group gives one as well.
     socket.on('data', () => {
-      const count = this.oomCount();
-      if (count > seen) listener();
-      seen = count;
+      if (readControl(path, 'memory.oom_control') !== undefined) listener();
     });
     return () => socket.destroy();
   }
