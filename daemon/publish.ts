@@ -15,7 +15,7 @@ export interface PublishOptions {
   readonly namespace: string;
 }
 
-/** @throws Error when stdin holds no Any or the daemon refuses the event */
+/** @throws Error when stdin holds no Any or the daemon refuses the event. @public */
 export async function publishFromStdin({ address, topic, namespace }: PublishOptions): Promise<void> {
   const event = Any.decode(await buffer(process.stdin));
   const client = new grpc.Client(`unix:${address}`, grpc.credentials.createInsecure());

@@ -7,7 +7,7 @@ export const SHIM_FLAGS: readonly string[] = ['--v8-pool-size=0', '--max-semi-sp
 /** Environment that makes a shim small: a fixed threshold keeps glibc from holding on to memory (mallopt(3)), 1.2 MB. */
 export const SHIM_ENVIRONMENT: Readonly<Record<string, string>> = { MALLOC_TRIM_THRESHOLD_: '131072' };
 
-/** For launchers: assignments in the first line, flags in the second. */
+/** For launchers: assignments in the first line, flags in the second. Called by the Makefile. @public */
 export function launcherLines(): [environment: string, flags: string] {
   const assignments = Object.entries(SHIM_ENVIRONMENT).map(([name, value]) => `${name}=${value}`);
   return [assignments.join(' '), SHIM_FLAGS.join(' ')];
