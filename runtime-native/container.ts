@@ -136,7 +136,12 @@ export class Container {
       init.tryNext(EXEC_WAIT_MS);
       await runHooks(spec.hooks?.poststart, this.hookState('running'), undefined);
     } catch (error) {
-      if (isErrno(error, 'EPIPE', 'EBADF')) throw unknown('cannot start an already running or stopped container');
+      if (isErrno(error, 'EPIPE', 'EBADF')) {
+        const isAlive = this.trySignal(0);
+        throw unknown(
+          isAlive ? 'cannot start an already running container' : 'cannot start a container that has stopped',
+        );
+      }
       this.trySignal(SIGKILL);
       throw unknown(`runc start failed: ${messageOf(error)}`, { cause: error });
     } finally {

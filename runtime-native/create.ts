@@ -55,6 +55,7 @@ async function createSteps(options: CreateOptions, undo: UndoList): Promise<Crea
   claimState(root, id);
   undo.add('state', () => removeState(root, id));
   const { plan, namespaces, cgroup, seccomp } = compileLaunch(options);
+  for (const { path } of spec.linux?.namespaces ?? []) checkNamespace(path);
   return starting(async () => {
     undo.add('cgroups', () => cgroup.remove());
     cgroup.create();
@@ -186,6 +187,16 @@ function checkRootfs(rootfs: string): void {
     throw unknown(`invalid rootfs: stat ${rootfs}: ${errorText(error)}`, { cause: error });
   }
   throw unknown(`invalid rootfs: ${rootfs}: not a directory`);
+}
+
+function checkNamespace(path: string | undefined): void {
+  if (!path) return;
+  try {
+    lstatSync(path);
+  } catch (error) {
+    const reason = `lstat ${path}: ${errorText(error)}`;
+    throw unknown(`unable to create new parent process: namespace path: ${reason}`, { cause: error });
+  }
 }
 
 function contextOf(options: CreateOptions, cgroup: Cgroup) {

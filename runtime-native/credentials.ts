@@ -21,7 +21,6 @@ export interface CompiledFilter {
 
 export interface CredentialContext {
   readonly seccomp: CompiledFilter | undefined;
-  /** A failing exec is told on stderr, because start was told of success. */
   readonly waitsForStart: boolean;
   readonly personalityDomain?: string | undefined;
 }
@@ -70,7 +69,7 @@ export function compileCredentials(process: Process, context: CredentialContext)
     { op: 'findExecutable', name: program, path: env.get('PATH') ?? '' },
     ...(context.waitsForStart ? [{ op: 'sync', point: 'ready' } as const] : []),
     ...seccompOperations(context.seccomp, sets, keepsAdmin),
-    { op: 'execute', args, env: list(env), reportToStderr: context.waitsForStart },
+    { op: 'execute', args, env: list(env), reportToStderr: true },
   ];
 }
 
@@ -114,7 +113,8 @@ function environment(entries: readonly string[]): Map<string, string> {
   const env = new Map<string, string>();
   for (const entry of entries) {
     const equals = entry.indexOf('=');
-    if (equals <= 0) throw unknown(`invalid environment variable: "${entry}"`);
+    if (equals < 0) throw unknown(`invalid environment variable: "${entry}"`);
+    if (equals === 0) throw unknown(`environment variable name can't be empty: "${entry}"`);
     if (entry.includes('\0')) throw unknown(`environment variable contains a NUL byte: "${entry.slice(0, equals)}"`);
     env.set(entry.slice(0, equals), entry.slice(equals + 1));
   }

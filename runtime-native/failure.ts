@@ -182,7 +182,7 @@ function describeLookup(name: string, { stage, text }: Failure, reason: string):
     case STAGES.RELATIVE:
       return `exec: "${name}": cannot run executable found relative to current directory`;
     case STAGES.ACCESS:
-      return `eaccess ${text}: ${reason}`;
+      return `exec ${text}: ${reason}`;
     default:
       return `exec: "${name}": permission denied`;
   }

@@ -89,7 +89,7 @@ export type Operation =
       readonly op: 'execute';
       readonly args: readonly string[];
       readonly env: readonly string[];
-      /** A failure is written to stderr, as the launcher has been told of success before. */
+      /** A failure is written to stderr, where runc writes it, and not told to the launcher. */
       readonly reportToStderr: boolean;
     };
 

@@ -85,7 +85,7 @@ enum operation_flag {
 	ROOT_MOVE = 32,
 	/* OP_TERMINAL */
 	TERMINAL_CONSOLE = 64,
-	/* OP_EXECUTE: a failure goes to stderr, not to the launcher, which has been told of success. */
+	/* OP_EXECUTE: a failure goes to stderr, not to the launcher. */
 	EXECUTE_REPORT_STDERR = 128,
 	/* any: go on when it fails */
 	OPTIONAL = 256,
