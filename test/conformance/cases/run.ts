@@ -2,6 +2,7 @@
 
 import fs from 'node:fs';
 import path from 'node:path';
+import { waitFor } from '../../setup/command';
 import type { Case, Session, Step } from '../session';
 import { collected, IMAGE, onTerminal, quietly, RESIZED, stopped } from './steps';
 
@@ -254,7 +255,10 @@ export const runCases: Case[] = [
       ['run', '-d', '--pid-file', '$SCRATCH/pid', IMAGE, 'r26', 'sleep', '100'],
       async (session) => {
         const pid = fs.readFileSync(path.join(session.scratch, 'pid'), 'utf8');
-        session.note(fs.readFileSync(`/proc/${pid}/cmdline`, 'utf8').replaceAll('\0', ' '));
+        const commandLine = () => fs.readFileSync(`/proc/${pid}/cmdline`, 'utf8').replaceAll('\0', ' ');
+        // Start answers before runc's init has become the program.
+        await waitFor('start of sleep', () => commandLine().startsWith('sleep'));
+        session.note(commandLine());
       },
       ['tasks', 'delete', '--force', 'r26'],
       ['containers', 'rm', 'r26'],

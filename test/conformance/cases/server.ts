@@ -118,7 +118,7 @@ export const serverCases: Case[] = [
       ['leases', 'create'],
       async (session) => {
         const id = (await session.quietly(['leases', 'ls', '-q'])).trim();
-        session.note(`form of the id: ${id.replace(/\d/g, '0').replace(/-[\w-]+$/, '-x')}`);
+        session.note(`form of the id: ${id.replace(/^\d+-[\w-]{4}$/, 'NUMBER-WORD')}`);
         await session.quietly(['leases', 'rm', id]);
       },
     ],
