@@ -45,11 +45,13 @@ export class LayerApplier implements TarHandler {
   entry(entry: TarEntry): void {
     this.#file = undefined;
     const path = cleanName(entry.name, entry);
-    const base = path.slice(path.lastIndexOf('/') + 1);
+    const slash = path.lastIndexOf('/');
+    const directory = path.slice(0, Math.max(0, slash));
+    const base = path.slice(slash + 1);
     // The root directory belongs to the snapshotter.
-    if (path === '') return;
-    if (base.startsWith(WHITEOUT)) this.#whiteout(path, base, entry);
-    else if (!hasMetaComponent(path)) this.#create(path, entry);
+    if (path === '' || isBelowMeta(directory)) return;
+    if (base.startsWith(WHITEOUT)) this.#whiteout(directory, base, entry);
+    else this.#create(path, entry);
   }
 
   data(data: TarData): void {
@@ -102,8 +104,7 @@ export class LayerApplier implements TarHandler {
     });
   }
 
-  #whiteout(path: string, base: string, entry: TarEntry): void {
-    const directory = path.slice(0, Math.max(0, path.length - base.length - 1));
+  #whiteout(directory: string, base: string, entry: TarEntry): void {
     if (base === OPAQUE) {
       this.#run(() => this.#unpacker.opaque(directory));
       return;
@@ -187,9 +188,9 @@ function linkTarget(entry: TarEntry): string {
   throw invalidArgument(`entry ${quote(entry.name)}: hard link to the root directory`);
 }
 
-/** Below a directory of aufs' own. */
-function hasMetaComponent(path: string): boolean {
-  return path.startsWith(WHITEOUT_META) || path.includes(`/${WHITEOUT_META}`);
+/** In a directory of aufs' own. */
+function isBelowMeta(directory: string): boolean {
+  return directory.startsWith(WHITEOUT_META) || directory.includes(`/${WHITEOUT_META}`);
 }
 
 function attributesOf(entry: TarEntry): EntryAttributes {

@@ -264,7 +264,15 @@ describe('LayerApplier on whiteouts that remove', () => {
 
   test('skips what aufs keeps for itself', () => {
     const root = makeDirectory();
-    applyArchive(root, tar([file('.wh..wh.plnk/1.2'), file('.wh..wh.aufs'), { name: '.wh..wh.orph/', type: '5' }]));
+    applyArchive(
+      root,
+      tar([
+        file('.wh..wh.plnk/1.2'),
+        file('.wh..wh.plnk/.wh.x'),
+        file('.wh..wh.aufs'),
+        { name: '.wh..wh.orph/', type: '5' },
+      ]),
+    );
 
     expect(readdirSync(root)).toEqual([]);
   });
