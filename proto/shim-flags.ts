@@ -2,7 +2,12 @@
 // launchers are made from the same values (dist/shim.flags).
 
 /** Node and V8 flags that make a shim small; what each of them saves is in shim/README.md. */
-export const SHIM_FLAGS: readonly string[] = ['--v8-pool-size=0', '--max-semi-space-size=1', '--no-warnings'];
+export const SHIM_FLAGS: readonly string[] = [
+  '--v8-pool-size=0',
+  '--max-semi-space-size=1',
+  '--no-warnings',
+  '--disable-sigusr1',
+];
 
 /** Environment that makes a shim small: a fixed threshold keeps glibc from holding on to memory (mallopt(3)), 1.2 MB. */
 export const SHIM_ENVIRONMENT: Readonly<Record<string, string>> = { MALLOC_TRIM_THRESHOLD_: '131072' };

@@ -24,6 +24,7 @@ export class Pump {
   #socket: Socket | undefined;
   #pending: Promise<void> | undefined;
   #hasEnded = false;
+  #lastReadMs = performance.now();
 
   /** Starts at once. The sink is closed with the pump. */
   constructor(source: PumpSource, sink: Sink) {
@@ -39,6 +40,12 @@ export class Pump {
     this.#socket.resume();
   }
 
+  /** Since when nothing has come; 0 while a piece waits for the sink, undefined after the end. */
+  get quietMs(): number | undefined {
+    if (this.#hasEnded) return undefined;
+    return this.#pending === undefined ? performance.now() - this.#lastReadMs : 0;
+  }
+
   /** Drops what has not been read yet. */
   close(): void {
     this.#socket?.destroy();
@@ -46,6 +53,7 @@ export class Pump {
   }
 
   #take(piece: Buffer): boolean {
+    this.#lastReadMs = performance.now();
     let more: Promise<void> | undefined;
     try {
       more = this.#sink?.write(piece);
@@ -58,6 +66,7 @@ export class Pump {
     more.then(
       () => {
         this.#pending = undefined;
+        this.#lastReadMs = performance.now();
         this.#socket?.resume();
       },
       () => this.#socket?.destroy(),

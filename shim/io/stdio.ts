@@ -32,6 +32,8 @@ export interface StdioContext {
 }
 
 const NULL_FD = -1;
+/** As long as runc's shim waits: time for a last word of a background process. */
+const QUIET_MS = 2000;
 const { O_RDONLY, O_WRONLY, O_APPEND, O_CREAT, O_NONBLOCK } = constants;
 
 /** Sinks of stdout and stderr; a logger takes the place of both. */
@@ -135,14 +137,19 @@ export class ProcessStdio {
     this.#stdin.write = NULL_FD;
   }
 
-  /** Resolves when all output has arrived, at the latest after the limit. */
+  /**
+   * Resolves when all output has arrived. Does not wait longer than the limit, nor longer than QUIET_MS for a background
+   * process that keeps a stream open and writes nothing.
+   */
   async drain(limitMs: number): Promise<void> {
-    let timer: NodeJS.Timeout | undefined;
-    const limit = new Promise<void>((resolve) => {
-      timer = setTimeout(resolve, limitMs);
-    });
-    await Promise.race([Promise.all(this.#outputs.map((pump) => pump.done)), limit]);
-    clearTimeout(timer);
+    const done = Promise.all(this.#outputs.map((pump) => pump.done)).then(() => true as const);
+    const started = performance.now();
+    for (;;) {
+      const waitedMs = performance.now() - started;
+      const quietMs = this.#outputs.map((pump) => pump.quietMs ?? Number.POSITIVE_INFINITY);
+      const restMs = Math.min(limitMs - waitedMs, QUIET_MS - Math.min(waitedMs, ...quietMs));
+      if (restMs <= 0 || (await isDoneWithin(done, restMs))) return;
+    }
   }
 
   /** Closes everything. Idempotent. Resolves when a logger has ended. */
@@ -189,6 +196,18 @@ export class ProcessStdio {
     this.#stdinPump = new Pump({ fd, kind: 'pipe' }, sink);
     await this.#stdinPump.done;
     this.closeStdin();
+  }
+}
+
+async function isDoneWithin(done: Promise<true>, limitMs: number): Promise<boolean> {
+  let timer: NodeJS.Timeout | undefined;
+  const limit = new Promise<false>((resolve) => {
+    timer = setTimeout(() => resolve(false), limitMs);
+  });
+  try {
+    return await Promise.race([done, limit]);
+  } finally {
+    clearTimeout(timer);
   }
 }
 

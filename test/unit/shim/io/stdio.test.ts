@@ -28,8 +28,10 @@ const runtime = {
   pipe() {
     const path = join(directory, `pipe${pipes++}`);
     execFileSync('mkfifo', [path]);
-    const read = openSync(path, constants.O_RDONLY | constants.O_NONBLOCK);
+    const first = openSync(path, constants.O_RDONLY | constants.O_NONBLOCK);
     const write = openSync(path, constants.O_WRONLY);
+    const read = openSync(path, constants.O_RDONLY); // A logger wants to wait in read(2).
+    closeSync(first);
     rmSync(path);
     return { read, write };
   },
@@ -144,6 +146,21 @@ test('drain() returns at its limit when a process keeps the pipe open', async ()
   expect(Date.now() - started).toBeGreaterThanOrEqual(95);
   await stdio.close();
   await poll('end', () => out.hasEnded);
+  closeSync(process);
+});
+
+test('drain() gives a background process two seconds of silence, more while it writes', async () => {
+  const out = new Fifo(join(directory, 'out'), 'read');
+  const stdio = await open({ stdout: out.path });
+  const process = inherit(fdsOf(stdio).stdout, constants.O_WRONLY);
+  stdio.attach(undefined);
+  const started = Date.now();
+  setTimeout(() => writeSync(process, 'last words'), 1000);
+  await stdio.drain(10_000);
+
+  expect(Date.now() - started).toBeGreaterThan(2900);
+  expect(Date.now() - started).toBeLessThan(6000);
+  expect(out.text).toBe('last words');
   closeSync(process);
 });
 
