@@ -214,21 +214,19 @@ function contextOf(options: CreateOptions, cgroup: Cgroup) {
     terminal: options.io === 'terminal',
     noPivotRoot: options.noPivotRoot ?? false,
     noNewKeyring: options.noNewKeyring ?? false,
-    sharedParent: keepsShared ? sharedMountOf(rootfs) : undefined,
+    sharedParent: keepsShared ? mountPointOf(rootfs) : undefined,
     hasKcore: existsSync('/proc/kcore'),
   };
 }
 
-/** The mount that holds a path, when it is shared. */
-function sharedMountOf(path: string): string | undefined {
-  let best: { point: string; shared: boolean } | undefined;
+/** The mount point that holds a path. Where all mounts are made shared, this one must not be: pivot_root refuses it. */
+function mountPointOf(path: string): string {
+  let best = '/';
   for (const line of readFileSync('/proc/self/mountinfo', 'utf8').split('\n')) {
-    const [left = ''] = line.split(' - ');
-    const [, , , , point = '', , ...optional] = left.split(' ');
-    const holds = point === '/' || path === point || path.startsWith(`${point}/`);
-    if (point !== '' && holds && point.length >= (best?.point.length ?? 0)) {
-      best = { point, shared: optional.some((field) => field.startsWith('shared:')) };
-    }
+    const point = line.split(' ')[4];
+    if (point === undefined) continue;
+    const holds = path === point || path.startsWith(`${point}/`);
+    if (holds && point.length >= best.length) best = point;
   }
-  return best?.shared ? best.point : undefined;
+  return best;
 }

@@ -20,7 +20,7 @@ export interface CreateContext {
   readonly seccomp: CompiledFilter | undefined;
   readonly noPivotRoot: boolean;
   readonly noNewKeyring: boolean;
-  /** The shared mount that holds the root filesystem, to be made private when the host's mounts stay shared. */
+  /** The mount point that holds the root filesystem, to be made private when the host's mounts stay shared. */
   readonly sharedParent: string | undefined;
   readonly hasKcore: boolean;
 }

@@ -26,6 +26,7 @@ import {
   makeBundle,
   makeSpec,
   mountsBelow,
+  removeCgroupParents,
   type TestBundle,
 } from '../suites/runtime-bundle';
 import { collectExits, Output, waitForExit } from '../suites/runtime-library';
@@ -56,6 +57,7 @@ const DEADLINE_MS = 10_000;
   });
   afterAll(() => {
     stop();
+    removeCgroupParents();
     bundle.remove();
     rmSync(root, { recursive: true, force: true });
   });
@@ -362,6 +364,61 @@ const DEADLINE_MS = 10_000;
       await expect(Container.create({ ...optionsFor(['true']), rootfs: '/no/such' })).rejects.toThrow(
         'runc create failed: invalid rootfs: stat /no/such: no such file or directory',
       );
+    });
+  });
+
+  describe('mount propagation', () => {
+    const SYS_ADMIN = ['CAP_SYS_ADMIN'];
+    const volume = () => join(bundle.path, 'volume');
+    // A volume on a mount of its own that is shared, as the host's mounts are under systemd.
+    beforeEach(() => {
+      mkdirSync(join(volume(), 'place'), { recursive: true });
+      execFileSync('mount', ['--bind', volume(), volume()]);
+      execFileSync('mount', ['--make-shared', volume()]);
+      mkdirSync(join(volume(), 'place'), { recursive: true });
+    });
+    afterEach(() => {
+      execFileSync('sh', ['-c', `umount ${volume()}/place 2>/dev/null; umount ${volume()}`]);
+    });
+    const withVolume = (propagation: string) => (spec: Mutable<Spec>) => {
+      spec.mounts.push({
+        destination: '/mnt',
+        type: 'bind',
+        source: volume(),
+        options: ['rbind', propagation],
+      } as never);
+      spec.process.capabilities = {
+        ...spec.process.capabilities,
+        bounding: SYS_ADMIN,
+        effective: SYS_ADMIN,
+        permitted: SYS_ADMIN,
+      };
+      if (propagation === 'rshared') spec.linux.rootfsPropagation = 'shared';
+    };
+
+    test('rshared brings mounts of the container to the host', async () => {
+      const container = await running(['sleep', '1000'], withVolume('rshared'));
+
+      expect(await exec(container, ['mount', '-t', 'tmpfs', 'x', '/mnt/place'])).toMatchObject({ code: 0 });
+
+      expect(mountsBelow(join(volume(), 'place'))).toHaveLength(1);
+    });
+
+    test.each([
+      ['rslave', 1],
+      ['rprivate', 0],
+    ])('%s: %i mounts of the host come into the container, none out of it', async (propagation, count) => {
+      const container = await running(['sleep', '1000'], withVolume(propagation));
+      expect(await exec(container, ['sh', '-c', 'mkdir /mnt/own && mount -t tmpfs x /mnt/own'])).toMatchObject({
+        code: 0,
+      });
+      execFileSync('mount', ['-t', 'tmpfs', 'x', join(volume(), 'place')]);
+
+      const { stdout } = await exec(container, ['sh', '-c', 'grep -c " /mnt/place " /proc/mounts']);
+
+      expect(Number(stdout)).toBe(count);
+      expect(mountsBelow(join(volume(), 'own'))).toEqual([]);
+      execFileSync('rmdir', [join(volume(), 'own')]);
     });
   });
 

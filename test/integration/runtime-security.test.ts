@@ -24,6 +24,7 @@ import {
   makeBundle,
   makeSpec,
   mountsBelow,
+  removeCgroupParents,
   type TestBundle,
 } from '../suites/runtime-bundle';
 import { collectExits, runtimeLibrary, waitForExit } from '../suites/runtime-library';
@@ -51,6 +52,7 @@ const RACE_MS = Number(process.env['GANTRY_RACE_MS'] ?? 3000);
   });
   afterAll(() => {
     stop();
+    removeCgroupParents();
     rmSync(root, { recursive: true, force: true });
   });
 

@@ -5,7 +5,7 @@ import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { type RunResult, type RuntimeUnderTest, runtimeSuite } from '../suites/runtime.suite';
-import { cannotRunContainers } from '../suites/runtime-bundle';
+import { cannotRunContainers, removeCgroupParents } from '../suites/runtime-bundle';
 import { collectExits, runtimeLibrary } from '../suites/runtime-library';
 
 const reason = cannotRunContainers();
@@ -17,6 +17,7 @@ beforeAll(() => {
 });
 afterAll(() => {
   stop();
+  removeCgroupParents();
   rmSync(root, { recursive: true, force: true });
 });
 

@@ -1,7 +1,17 @@
 // A bundle with a small root filesystem of the host's static busybox, for tests that run real containers.
 
 import { execFileSync } from 'node:child_process';
-import { copyFileSync, existsSync, mkdirSync, mkdtempSync, rmSync, symlinkSync, writeFileSync } from 'node:fs';
+import {
+  copyFileSync,
+  existsSync,
+  mkdirSync,
+  mkdtempSync,
+  readdirSync,
+  rmdirSync,
+  rmSync,
+  symlinkSync,
+  writeFileSync,
+} from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import type { Spec } from '../../runtime-native/spec';
@@ -100,6 +110,17 @@ export type Mutable<T> = T extends readonly (infer E)[]
   : T extends object
     ? { -readonly [K in keyof T]-?: Mutable<NonNullable<T[K]>> }
     : T;
+
+/** Removes the parents of the test containers' cgroups; those that another test uses stay. */
+export function removeCgroupParents(): void {
+  for (const hierarchy of ['.', ...readdirSync('/sys/fs/cgroup')]) {
+    try {
+      rmdirSync(join('/sys/fs/cgroup', hierarchy, 'gantry-runtime-test'));
+    } catch {
+      // Not there, or in use.
+    }
+  }
+}
 
 /** Mount points of the host below a path, for checks that nothing is left. */
 export function mountsBelow(path: string): string[] {
