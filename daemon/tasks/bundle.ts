@@ -164,6 +164,11 @@ export function scanBundles(directories: BundleDirectories): { bundles: Bundle[]
   return { bundles, hidden };
 }
 
+/** True for a working directory, as /proc tells it, that was a bundle. */
+export function isRemovedBundle(state: string, directory: string): boolean {
+  return directory.startsWith(`${join(state, TASKS_DIRECTORY)}/`) && directory.endsWith(' (deleted)');
+}
+
 /** All work directories below the root directory. */
 export function workPaths(directories: BundleDirectories): { key: TaskKey; path: string }[] {
   const base = join(directories.root, TASKS_DIRECTORY);

@@ -5,7 +5,7 @@ import { unlink } from 'node:fs/promises';
 import { connect } from 'node:net';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { isErrno } from '../../proto/errors';
-import type { Bundle } from './bundle';
+import { type Bundle, isRemovedBundle } from './bundle';
 
 const KILL_TIMEOUT_MS = 2000;
 const POLL_MS = 5;
@@ -16,10 +16,24 @@ const POLL_MS = 5;
  */
 export async function killBundleProcesses(bundle: Bundle): Promise<void> {
   const deadline = Date.now() + KILL_TIMEOUT_MS;
-  for (let pids = workingIn(bundle); pids.length > 0 && Date.now() < deadline; pids = workingIn(bundle)) {
+  // A program may end between the listing of processes and the look at it, and leave one behind that was not listed.
+  for (let emptyScans = 0; emptyScans < 2 && Date.now() < deadline; ) {
+    const pids = processesIn((directory) => directory === bundle.path);
+    emptyScans = pids.length === 0 ? emptyScans + 1 : 0;
     for (const pid of pids) kill(pid);
-    await sleep(POLL_MS);
+    if (pids.length > 0) await sleep(POLL_MS);
   }
+}
+
+/**
+ * Kills shims whose bundle is gone: a daemon that died while it started them has left nobody who knows them.
+ * @param keep shims that are in use all the same
+ * @returns the pids of what was killed
+ */
+export function killStrayShims(state: string, keep: ReadonlySet<number>): number[] {
+  const strays = processesIn((directory) => isRemovedBundle(state, directory)).filter((pid) => !keep.has(pid));
+  for (const pid of strays) kill(pid);
+  return strays;
 }
 
 /** As killBundleProcesses, for one process that is known: cheap, because most of the time it is gone already. */
@@ -41,19 +55,24 @@ export async function removeDeadSocket(path: string): Promise<void> {
   }
 }
 
-function workingIn(bundle: Bundle): number[] {
+/** Processes by their working directory. Containers have a root of their own, so none of theirs matches. */
+function processesIn(isWanted: (directory: string) => boolean): number[] {
   return readdirSync('/proc')
     .filter((name) => /^\d+$/.test(name))
     .map(Number)
-    .filter((pid) => worksIn(pid, bundle));
+    .filter((pid) => isWanted(workingDirectory(pid)));
 }
 
-/** Containers have a root of their own, so none of their processes matches. */
 function worksIn(pid: number, bundle: Bundle): boolean {
+  return workingDirectory(pid) === bundle.path;
+}
+
+/** Empty for a process that is gone. The kernel adds a note for a directory that is gone (proc_pid_cwd(5)). */
+function workingDirectory(pid: number): string {
   try {
-    return readlinkSync(`/proc/${pid}/cwd`) === bundle.path;
+    return readlinkSync(`/proc/${pid}/cwd`);
   } catch {
-    return false;
+    return '';
   }
 }
 

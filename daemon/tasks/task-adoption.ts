@@ -16,6 +16,7 @@ import type { RuntimeResolver } from './runtimes';
 import { SerialQueue } from './serial-queue';
 import { ShimClient } from './shim-client';
 import { ShimLog } from './shim-log';
+import { killStrayShims } from './shim-process';
 import { Task } from './task';
 import type { TaskCleaner } from './task-cleaner';
 import type { TaskRegistry } from './task-registry';
@@ -25,6 +26,7 @@ import type { ProcessRecord, TaskStore } from './task-store';
 const SLOW_SHIM_MS = 5000;
 /** Clean-ups of dead shims at a time: each runs a program. */
 const BURIALS_MAX = 4;
+const LATE_STRAYS_MS = 10_000;
 const UNKNOWN_STATUS = 255;
 
 export interface AdoptionParts {
@@ -41,6 +43,7 @@ export interface AdoptionParts {
 export class TaskAdoption {
   private readonly parts: AdoptionParts;
   private readonly stop = new AbortController();
+  private strayTimer: NodeJS.Timeout | undefined;
 
   constructor(parts: AdoptionParts) {
     this.parts = parts;
@@ -80,11 +83,21 @@ export class TaskAdoption {
     for (const result of results) {
       if (result.status === 'rejected') this.parts.logger.warn('task adoption', { error: messageOf(result.reason) });
     }
+    this.killStrays();
+    // What was being started when the last daemon died may still have been on its way.
+    this.strayTimer = setTimeout(() => this.killStrays(), LATE_STRAYS_MS).unref();
+  }
+
+  private killStrays(): void {
+    const { directories, registry, logger } = this.parts;
+    const inUse = new Set(registry.all().map(({ shimPid }) => shimPid));
+    for (const pid of killStrayShims(directories.state, inUse)) logger.warn('shim without a bundle killed', { pid });
   }
 
   /** Leaves the tasks that have not answered yet to the next daemon. */
   close(): void {
     this.stop.abort(new Error('daemon is stopping'));
+    clearTimeout(this.strayTimer);
   }
 
   /** @returns false when the task has no live shim that knows it. */

@@ -15,6 +15,8 @@ const KILL_AFTER_ANSWERS_MAX = 24;
 const KILL_AFTER_MS_MAX = 100;
 /** Unless it takes longer than this. */
 const ROUND_MS_MAX = 5000;
+/** A daemon looks for shims that were on their way at the crash a second time 10 s after its start. */
+const LEAK_GRACE_MS = 15_000;
 /** Share of the rounds in which a shim dies, too. */
 const SHIM_KILL_SHARE = 0.2;
 const TIMEOUT_MS = 600_000;
@@ -141,7 +143,7 @@ async function checkLeaks(daemon: TestDaemon): Promise<void> {
   const { tasks } = await daemon.tasks.list({});
   const unowned = () =>
     daemon.leftovers().filter((line) => !line.startsWith('socket ') && !tasks.some(({ id }) => line.includes(id)));
-  await daemon.until(() => unowned().length === 0).catch(() => undefined);
+  await daemon.until(() => unowned().length === 0, LEAK_GRACE_MS).catch(() => undefined);
   expect(unowned()).toEqual([]);
   const sockets = daemon.leftovers().filter((line) => line.startsWith('socket '));
   expect(sockets.length).toBeLessThanOrEqual(tasks.length);
