@@ -75,8 +75,6 @@ function load(flags: Flags) {
 async function serve(flags: Flags): Promise<void> {
   const config = load(flags);
   process.umask(0o022);
-  // Meant for this process by its launcher, not for shims and containers.
-  for (const name of ['MALLOC_ARENA_MAX', 'NODE_COMPILE_CACHE']) delete process.env[name];
   // Loaded here, so that printing help or a configuration does not load a server.
   const [{ createLog }, { startDaemon }] = await Promise.all([import('./log.js'), import('./daemon.js')]);
   const log = createLog(config.log.level, config.log.format);
@@ -86,6 +84,8 @@ async function serve(flags: Flags): Promise<void> {
     process.exit(EXIT_CODES.failure);
   };
   const daemon = await startDaemon(config, log, fatal);
+  // Meant for this process by its launcher, not for shims. libuv has read its own by now.
+  for (const name of ['MALLOC_ARENA_MAX', 'NODE_COMPILE_CACHE', 'UV_THREADPOOL_SIZE']) delete process.env[name];
   stopOnSignal(daemon, log);
   process.stderr.write(`gantryd is ready at ${daemon.address}\n`);
   await notifySystemd('ready', log);
