@@ -10,7 +10,7 @@ import { busyboxImage } from '../images/busybox';
 import { debianImage } from '../images/debian';
 import { installedContainerd } from '../setup/clients';
 import { startContainerd, startGantryd } from '../setup/daemons';
-import { MEASURES, type Measure, prepare, type Subject } from './measures';
+import { MEASURES, type Measure, prepare, rest, type Subject } from './measures';
 
 const DEFAULT_ROUNDS = 10;
 
@@ -36,10 +36,12 @@ async function main(): Promise<void> {
     for (const subject of subjects) {
       await prepare(subject);
     }
+    await takeAtRest(subjects, samples, 'start');
     // Round 0 warms up and is not counted.
     for (let round = 0; round <= rounds; round += 1) {
       await takeRound(subjects, samples, round);
     }
+    await takeAtRest(subjects, samples, 'end');
   } finally {
     await Promise.all(subjects.map(({ daemon }) => daemon.destroy()));
   }
@@ -72,18 +74,31 @@ async function takeRound(subjects: readonly Subject[], samples: Samples, round: 
   const order = round % 2 === 0 ? subjects : [...subjects].reverse();
   for (const measure of MEASURES) {
     // Offset by one: slow measures are due in the first counted round.
-    if (round > 0 && (round - 1) % measure.everyRounds !== 0) {
+    if (typeof measure.when === 'string' || (round > 0 && (round - 1) % measure.when !== 0)) {
       continue;
     }
     for (const subject of order) {
       const value = await measure.take(subject);
       if (round > 0) {
-        const ofSubject = samples.get(subject.name)!;
-        ofSubject.set(measure.name, [...(ofSubject.get(measure.name) ?? []), value]);
+        keep(samples, subject, measure, value);
       }
     }
   }
   process.stderr.write(`round ${round}\r`);
+}
+
+async function takeAtRest(subjects: readonly Subject[], samples: Samples, when: 'start' | 'end'): Promise<void> {
+  await rest();
+  for (const measure of MEASURES.filter((candidate) => candidate.when === when)) {
+    for (const subject of subjects) {
+      keep(samples, subject, measure, await measure.take(subject));
+    }
+  }
+}
+
+function keep(samples: Samples, subject: Subject, measure: Measure, value: number): void {
+  const ofSubject = samples.get(subject.name)!;
+  ofSubject.set(measure.name, [...(ofSubject.get(measure.name) ?? []), value]);
 }
 
 function rowOf(measure: Measure, samples: Samples): Row {
