@@ -28,11 +28,7 @@ export async function start(args: ShimArgs): Promise<void> {
   const input = readInput(args);
   const bundle = process.cwd();
   const path = socketPath(args.address, args.namespace, groupOf(bundle, args.id), input.bootstrap?.socketDir);
-  if (!(await isListening(path))) {
-    mkdirSync(dirname(path), { recursive: true, mode: 0o700 });
-    const pid = await spawnServer(args, path, input);
-    if (input.shimCgroup !== '') joinCgroup(pid, input.shimCgroup);
-  }
+  if (!(await isListening(path))) await startServer(args, path, input);
   const address = `unix://${path}`;
   writeFileSync(join(bundle, 'address'), address, { mode: 0o600 });
   const result =
@@ -40,6 +36,17 @@ export async function start(args: ShimArgs): Promise<void> {
       ? Buffer.from(address)
       : BootstrapResult.encode({ version: 3, address, protocol: 'ttrpc' });
   writeSync(STDOUT, result);
+}
+
+async function startServer(args: ShimArgs, path: string, input: StartInput): Promise<void> {
+  mkdirSync(dirname(path), { recursive: true, mode: 0o700 });
+  try {
+    const pid = await spawnServer(args, path, input);
+    if (input.shimCgroup !== '') joinCgroup(pid, input.shimCgroup);
+  } catch (error) {
+    // Another container of the group may have been quicker.
+    if (!(await isListening(path))) throw error;
+  }
 }
 
 function readInput(args: ShimArgs): StartInput {

@@ -1,7 +1,7 @@
 // Drives a shim program as a daemon would: a bundle, the start action, a ttrpc connection and an event server. It takes
 // any shim, so that the same cases run against Debian's containerd-shim-runc-v2 and show that they are right.
 
-import { execFileSync, spawnSync } from 'node:child_process';
+import { execFileSync, spawn, spawnSync } from 'node:child_process';
 import {
   chmodSync,
   constants,
@@ -175,28 +175,34 @@ export class Host {
     return new Task(this, client, id, bundle);
   }
 
+  /** As start(), without holding up the other starts of the test. */
+  async startAsync(id: string, bundle: string): Promise<Task> {
+    const { argv, options } = this.#command(id, bundle, 'start');
+    const child = spawn(argv[0]!, argv.slice(1), { ...options, stdio: ['ignore', 'pipe', 'inherit'] });
+    let address = '';
+    child.stdout.on('data', (chunk: Buffer) => {
+      address += chunk.toString();
+    });
+    const status = await new Promise((done) => child.on('close', done));
+    if (status !== 0) throw new Error(`start: status ${status}`);
+    const client = await TtrpcClient.connect(address.replace('unix://', ''));
+    this.#clients.push(client);
+    return new Task(this, client, id, bundle);
+  }
+
   /** Runs an action of the program and returns what it printed. */
   run(id: string, bundle: string, action: 'start' | 'delete', input: Buffer = Buffer.alloc(0)) {
-    const flags = [
-      '-namespace',
-      NAMESPACE,
-      '-address',
-      join(this.directory, 'd.sock'),
-      '-publish-binary',
-      '/bin/false',
-    ];
-    const more = action === 'delete' ? ['-bundle', bundle] : [];
-    const result = spawnSync(this.#program, [...flags, '-id', id, ...more, action], {
-      cwd: bundle,
-      input,
-      env: {
-        ...process.env,
-        TTRPC_ADDRESS: this.ttrpcAddress,
-        GRPC_ADDRESS: join(this.directory, 'd.sock'),
-        NAMESPACE,
-      },
-    });
+    const { argv, options } = this.#command(id, bundle, action);
+    const result = spawnSync(argv[0]!, argv.slice(1), { ...options, input });
     return { status: result.status, stdout: result.stdout, stderr: result.stderr.toString() };
+  }
+
+  #command(id: string, bundle: string, action: 'start' | 'delete') {
+    const address = join(this.directory, 'd.sock');
+    const flags = ['-namespace', NAMESPACE, '-address', address, '-publish-binary', '/bin/false', '-id', id];
+    const argv = [this.#program, ...flags, ...(action === 'delete' ? ['-bundle', bundle] : []), action];
+    const env = { ...process.env, TTRPC_ADDRESS: this.ttrpcAddress, GRPC_ADDRESS: address, NAMESPACE };
+    return { argv, options: { cwd: bundle, env } };
   }
 
   get rootfsMount() {
