@@ -1,6 +1,6 @@
 // Regular expressions of filters. Clients write Go's RE2 syntax; this translates it to JavaScript's and refuses what
 // RE2 does not have (look-around, back references). The launcher runs V8 with its linear engine as the fall-back for
-// excessive backtracking, so a filter cannot stop the event loop.
+// excessive backtracking, so that a filter cannot stop the event loop; V8 has it for ASCII expressions without (?i).
 
 const LEADING_FLAGS = /^\(\?([imsU]*)\)/;
 const NAMED_CLASS = /^\[:(\^?)([a-z]+):\]/;
@@ -21,6 +21,7 @@ const POSIX: Readonly<Record<string, string>> = {
   xdigit: '0-9A-Fa-f',
 };
 const ASCII_PUNCTUATION = /^[!-/:-@[-`{-~]$/;
+const NEEDS_UNICODE = /[^\x20-\x7e\s]|\\[pP]|\\x\{/;
 const SYNTAX = /^[\^$\\.*+?()[\]{}|/]$/;
 
 /** @throws SyntaxError when the text is not valid in RE2. */
@@ -28,7 +29,10 @@ export function compileRegExp(source: string): RegExp {
   const leading = LEADING_FLAGS.exec(source);
   const flags = leading?.[1] ?? '';
   const body = translate(source.slice(leading?.[0].length ?? 0), flags.includes('s'));
-  return new RegExp(body, `u${flags.includes('i') ? 'i' : ''}${flags.includes('m') ? 'm' : ''}`);
+  const modifiers = `${flags.includes('i') ? 'i' : ''}${flags.includes('m') ? 'm' : ''}`;
+  const strict = new RegExp(body, `u${modifiers}`);
+  // Unicode mode refuses what RE2 refuses, but only without it can V8 change to its linear engine.
+  return NEEDS_UNICODE.test(source) ? strict : new RegExp(body, modifiers);
 }
 
 function translate(source: string, isDotAll: boolean): string {

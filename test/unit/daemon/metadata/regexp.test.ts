@@ -1,5 +1,8 @@
 // Translation of Go's regular expressions.
 
+import { execFileSync } from 'node:child_process';
+import { readFileSync } from 'node:fs';
+import { join } from 'node:path';
 import { compileRegExp } from '../../../../daemon/metadata/regexp';
 
 describe('compileRegExp()', () => {
@@ -24,6 +27,19 @@ describe('compileRegExp()', () => {
   ];
   it.each(cases)('%j on %j: %p', (source, text, expected) => {
     expect(compileRegExp(source).test(text)).toBe(expected);
+  });
+
+  it('does not backtrack for ever under the flags of the launcher', () => {
+    const launcher = readFileSync(join(__dirname, '../../../../daemon/launcher.sh'), 'utf8');
+    const flags = launcher.match(/--(enable-experimental-regexp|regexp)[a-z0-9=-]*/g) ?? [];
+    const program = `const startedAt = Date.now();
+      ${compileRegExp('^(a+)+$').toString()}.test('a'.repeat(40) + '!');
+      process.stdout.write(String(Date.now() - startedAt));`;
+
+    const elapsedMs = execFileSync(process.execPath, [...flags, '-e', program], { timeout: 20_000 }).toString();
+
+    expect(flags).toHaveLength(2);
+    expect(Number(elapsedMs)).toBeLessThan(2000);
   });
 
   it.each(['(a', 'a(?=b)', '(?<!a)b', '(a)\\1', '[[:nope:]]', 'a\\'])('refuses %j', (source) => {
