@@ -13,6 +13,7 @@ import { startContainerd, startGantryd } from '../setup/daemons';
 import { MEASURES, type Measure, prepare, rest, type Subject } from './measures';
 
 const DEFAULT_ROUNDS = 10;
+const LOG_TAIL_CHARACTERS = 4000;
 
 /** Values of each measure, by subject, then by measure. */
 type Samples = Map<string, Map<string, number[]>>;
@@ -42,6 +43,11 @@ async function main(): Promise<void> {
       await takeRound(subjects, samples, round);
     }
     await takeAtRest(subjects, samples, 'end');
+  } catch (error) {
+    for (const { name, daemon } of subjects) {
+      process.stderr.write(`end of the log of ${name}:\n${daemon.log.slice(-LOG_TAIL_CHARACTERS)}\n`);
+    }
+    throw error;
   } finally {
     await Promise.all(subjects.map(({ daemon }) => daemon.destroy()));
   }
