@@ -9,6 +9,7 @@ import {
   mkdtempSync,
   readdirSync,
   readFileSync,
+  rmdirSync,
   rmSync,
   symlinkSync,
   writeFileSync,
@@ -321,6 +322,7 @@ export class TestDaemon {
     } finally {
       for (const each of this.clients) each.close();
       await this.kill('SIGTERM');
+      for (const cgroup of this.parentCgroups()) rmdirSync(cgroup);
       rmSync(this.directory, { recursive: true, force: true });
     }
   }
@@ -336,6 +338,14 @@ export class TestDaemon {
 
   private get cgroupParent(): string {
     return this.directory.split('/').at(-1) ?? '';
+  }
+
+  /** The empty cgroups in which those of the containers were made. */
+  private parentCgroups(): string[] {
+    const hierarchies = ['.', ...readdirSync('/sys/fs/cgroup')];
+    return hierarchies
+      .map((name) => join('/sys/fs/cgroup', name, this.cgroupParent))
+      .filter((path) => existsSync(path));
   }
 
   private cgroups(): string[] {
