@@ -92,7 +92,17 @@ export const MEASURES: readonly Measure[] = [
 /** Imports the small image and starts the container that exec is measured in. */
 export async function prepare(subject: Subject): Promise<void> {
   await ctr(subject, 'images', 'import', subject.busyboxTar);
-  await ctr(subject, 'run', '-d', BUSYBOX_IMAGE, EXEC_TARGET, 'sleep', '100000');
+  await ctr(
+    subject,
+    'run',
+    '-d',
+    '--fifo-dir',
+    `${subject.daemon.directory}/fifo`,
+    BUSYBOX_IMAGE,
+    EXEC_TARGET,
+    'sleep',
+    '100000',
+  );
 }
 
 async function timed(body: () => Promise<unknown>): Promise<number> {
@@ -149,7 +159,17 @@ async function idleShimMemory(subject: Subject): Promise<number> {
   const before = new Set(shims(daemon));
   const ids = Array.from({ length: IDLE_CONTAINERS }, () => unique('idle'));
   for (const id of ids) {
-    await ctr(subject, 'run', '-d', BUSYBOX_IMAGE, id, 'sleep', '100000');
+    await ctr(
+      subject,
+      'run',
+      '-d',
+      '--fifo-dir',
+      `${subject.daemon.directory}/fifo`,
+      BUSYBOX_IMAGE,
+      id,
+      'sleep',
+      '100000',
+    );
   }
   await rest();
   const added = shims(daemon).filter((pid) => !before.has(pid));

@@ -21,6 +21,7 @@ export interface DaemonOptions {
   readonly env?: NodeJS.ProcessEnv;
 }
 
+const RUNC_STATE = '/run/containerd/runc';
 const START_TIMEOUT_MS = 20_000;
 const STOP_TIMEOUT_MS = 15_000;
 
@@ -124,9 +125,8 @@ export class TestDaemon {
     await waitFor(`end of the processes of ${this.directory}`, () => processesWithArgument(this.address).length === 0);
     await removeCgroups(this.namespace);
     unmountBelow(this.directory);
+    removeOutside(this.state, this.namespace);
     fs.rmSync(this.directory, { recursive: true, force: true });
-    // Where runc's shim keeps its state, wherever the daemon's own folders are.
-    fs.rmSync(path.join('/run/containerd/runc', this.namespace), { recursive: true, force: true });
   }
 }
 
@@ -173,6 +173,19 @@ async function started(daemon: TestDaemon): Promise<TestDaemon> {
   } catch (error) {
     await daemon.destroy();
     throw error;
+  }
+}
+
+/** What runc's shim keeps outside the daemon's folders, wherever those are: its state and its socket. */
+function removeOutside(state: string, namespace: string): void {
+  const tasks = path.join(state, 'io.containerd.runtime.v2.task');
+  const bundles = fs.existsSync(tasks) ? fs.readdirSync(tasks, { recursive: true, encoding: 'utf8' }) : [];
+  for (const file of bundles.filter((name) => path.basename(name) === 'address')) {
+    fs.rmSync(fs.readFileSync(path.join(tasks, file), 'utf8').replace('unix://', ''), { force: true });
+  }
+  const states = fs.existsSync(RUNC_STATE) ? fs.readdirSync(RUNC_STATE) : [];
+  for (const name of states.filter((candidate) => candidate.startsWith(namespace))) {
+    fs.rmSync(path.join(RUNC_STATE, name), { recursive: true, force: true });
   }
 }
 
