@@ -18,7 +18,6 @@ const CLD_EXITED = 1;
 const SIGNAL_BASE = 128;
 /** libuv reaps its own children in the turn in which SIGCHLD arrives; what is still there afterwards is an orphan. */
 const ORPHAN_GRACE_MS = 1000;
-const ORPHANS_PER_ROUND_MAX = 1024;
 
 let shared: Reaper | undefined;
 
@@ -68,7 +67,7 @@ export class Reaper {
   /** Looks for exits now. SIGCHLD calls it; who does not get the signal (a test sandbox) may. */
   collect(): void {
     for (const pid of [...this.tracked.keys()]) this.collectOne(pid);
-    if (peekExited() !== 0) this.orphanTimer ??= setTimeout(() => this.reapOrphans(), ORPHAN_GRACE_MS).unref();
+    this.lookForOrphans(ORPHAN_GRACE_MS);
   }
 
   private collectOne(pid: number): void {
@@ -85,14 +84,20 @@ export class Reaper {
     }
   }
 
+  /** libuv handles signals between a timer and an immediate: what is there at both is none of its children. */
   private reapOrphans(): void {
     this.orphanTimer = undefined;
-    for (let count = 0; count < ORPHANS_PER_ROUND_MAX; count++) {
-      const pid = peekExited();
-      if (pid === 0) return;
-      if (this.tracked.has(pid)) this.collectOne(pid);
-      else reapIfChild(pid);
-    }
+    const suspect = peekExited();
+    if (suspect === 0) return;
+    setImmediate(() => {
+      if (this.tracked.has(suspect)) this.collectOne(suspect);
+      else if (peekExited() === suspect) reapIfChild(suspect);
+      this.lookForOrphans(0);
+    });
+  }
+
+  private lookForOrphans(delayMs: number): void {
+    if (peekExited() !== 0) this.orphanTimer ??= setTimeout(() => this.reapOrphans(), delayMs).unref();
   }
 }
 
