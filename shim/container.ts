@@ -14,6 +14,7 @@ import { checkAction } from './lifecycle';
 import type { Log } from './log';
 import { TaskProcess } from './process';
 import type { Runtime, RuntimeContainer, RuntimeSpec } from './runtime';
+import { asKillError, orFail, runtimeError } from './runtime-errors';
 
 export interface ContainerOptions {
   readonly id: string;
@@ -381,23 +382,4 @@ async function openStdio(
 
 function hasPrivatePidNamespace(spec: RuntimeSpec): boolean {
   return spec.linux?.namespaces?.some(({ type, path = '' }) => type === 'pid' && path === '') ?? false;
-}
-
-/** Puts the words before the runtime's that clients look for. */
-async function orFail<T>(what: string, work: Promise<T>): Promise<T> {
-  try {
-    return await work;
-  } catch (error) {
-    throw runtimeError(what, error);
-  }
-}
-
-function runtimeError(what: string, error: unknown): Error {
-  return unknown(`${what}: ${messageOf(error)}`, { cause: error });
-}
-
-function asKillError(error: unknown): Error {
-  const code = (error as NodeJS.ErrnoException).code;
-  if (code === 'ESRCH' || errorKind(error) === 'not found') return notFound('process already finished');
-  return unknown(`unknown error after kill: ${messageOf(error)}`, { cause: error });
 }

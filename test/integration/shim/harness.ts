@@ -90,7 +90,7 @@ export function makeSpec(args: readonly string[], change: (spec: SpecDocument) =
     ],
     annotations: {},
     linux: {
-      cgroupsPath: `/shimtest/${process.pid}-${Math.random().toString(36).slice(2)}`,
+      cgroupsPath: `/shimtest-${process.pid}-${Math.random().toString(36).slice(2)}`,
       resources: {},
       namespaces: ['pid', 'ipc', 'uts', 'mount', 'network'].map((type) => ({ type })),
     },
