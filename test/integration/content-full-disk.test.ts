@@ -22,7 +22,8 @@ if (!isRoot) console.log('skipped: mounting needs root');
 
   beforeEach(async () => {
     mountpoint = mkdtempSync(join(tmpdir(), 'gantry-full-'));
-    execFileSync('mount', ['-t', 'tmpfs', '-o', 'size=8m', 'gantry-test', mountpoint]);
+    // 8 MiB for the store beside the reserve of the database.
+    execFileSync('mount', ['-t', 'tmpfs', '-o', 'size=12m', 'gantry-test', mountpoint]);
     bench = await openBench('shared', mountpoint);
     api = directApi(...bench.services);
   });
