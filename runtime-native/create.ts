@@ -106,9 +106,13 @@ function launchFirst(
   const opened: number[] = [];
   const open = (path: string | undefined) => {
     if (path === undefined) return undefined;
-    const fd = openSync(path, 'r');
-    opened.push(fd);
-    return fd;
+    try {
+      const fd = openSync(path, 'r');
+      opened.push(fd);
+      return fd;
+    } catch (error) {
+      throw unknown(`open ${path}: ${errorText(error)}`, { cause: error });
+    }
   };
   try {
     return launch({
