@@ -111,6 +111,17 @@ const DEADLINE_MS = 10_000;
     expect(JSON.parse(JSON.stringify(plan))).toEqual(plan);
   });
 
+  test("noPivotRoot moves the root over the host's, noNewKeyring keeps the keyring", async () => {
+    const output = newOutput();
+    const options = optionsFor(['sh', '-c', 'ls / | tr "\\n" " "']);
+    const container = await create({ ...options, io: output.io, noPivotRoot: true, noNewKeyring: true });
+    const exit = waitForExit(container.pid);
+    await container.start();
+
+    expect((await exit).code).toBe(0);
+    expect(output.read().stdout).toMatch(/^bad-format bin dev etc /);
+  });
+
   test('create() refuses an id that exists', async () => {
     const container = await running();
 
