@@ -5,6 +5,7 @@ import { mkdirSync, symlinkSync } from 'node:fs';
 import path from 'node:path';
 import { runCases } from '../conformance/cases/run';
 import { taskCases } from '../conformance/cases/tasks';
+import { MEANT_DIFFERENCES } from '../conformance/differences';
 import { Session } from '../conformance/session';
 import { BUSYBOX_IMAGE, busyboxImage } from '../images/busybox';
 import { PROJECT_ROOT } from '../setup/cache';
@@ -17,6 +18,8 @@ const OUR_BIN = path.join(PROJECT_ROOT, 'dist', 'bin');
 const TIMEOUT_MS = 600_000;
 const RUNTIME = 'io.containerd.gantry.v1';
 const CASES = [...runCases, ...taskCases];
+/** What Resume says after a kill depends on whether the shim has heard of the exit, with runc's shim as with ours. */
+const RESUME_AFTER_KILL = /OCI runtime resume failed: container not paused|cannot resume a stopped container/;
 
 describe.each([
   ['1.6.20', installedContainerd],
@@ -41,7 +44,10 @@ describe.each([
   }, TIMEOUT_MS);
 
   test.each(CASES.map(({ name }) => name))('%s', (name) => {
-    expect(ours.get(name)).toBe(theirs.get(name));
+    const meant = MEANT_DIFFERENCES.filter((difference) => difference.case === name);
+    const expected = meant.reduce((text, { peer, gantryd }) => text.replace(peer, () => gantryd), theirs.get(name)!);
+
+    expect(ours.get(name)!.replace(RESUME_AFTER_KILL, 'RACE')).toBe(expected.replace(RESUME_AFTER_KILL, 'RACE'));
   });
 
   test('nothing is left behind', () => {
