@@ -22,7 +22,7 @@ import {
   REQUEST,
   RESPONSE,
 } from '../../../../proto/ttrpc/frame';
-import { STREAM_BUFFER_MESSAGES } from '../../../../proto/ttrpc/queue';
+import { STREAM_BUFFER_FULL_MS, STREAM_BUFFER_MESSAGES } from '../../../../proto/ttrpc/queue';
 import { serveTtrpc, type TtrpcServer, ttrpcService } from '../../../../proto/ttrpc/server';
 
 const definition = {
@@ -33,7 +33,7 @@ const definition = {
   count: method('/test.Echo/Count', 'server', Any, Any),
   sum: method('/test.Echo/Sum', 'client', Any, Any),
   chat: method('/test.Echo/Chat', 'bidi', Any, Any),
-  stuck: method('/test.Echo/Stuck', 'client', Any, Any),
+  late: method('/test.Echo/Late', 'client', Any, Any),
 };
 
 let directory: string;
@@ -72,10 +72,11 @@ beforeEach(async () => {
       chat: async function* (requests) {
         for await (const request of requests) yield { typeUrl: `re: ${request.typeUrl}` };
       },
-      stuck: (_requests, { signal }) =>
-        new Promise((_resolve, reject) => {
-          signal.addEventListener('abort', () => reject(signal.reason as Error));
-        }),
+      late: async (requests) => {
+        await new Promise((resolve) => setTimeout(resolve, STREAM_BUFFER_FULL_MS + 200));
+        for await (const request of requests) void request;
+        return {};
+      },
     }),
   });
   await server.listen(path);
@@ -234,12 +235,18 @@ test('stream() talks both ways and interleaves with other calls', async () => {
   await expect(stream.send({})).rejects.toThrow('ttrpc: closed');
 });
 
-test('a stream whose handler does not read fails with "stream buffer full"', async () => {
-  const stream = client.stream(definition.stuck, undefined, { timeoutMs: 3000 });
-  for (let i = 0; i < STREAM_BUFFER_MESSAGES + 10; i++) await stream.send({});
+test('a stream whose handler reads too late fails with "stream buffer full" and lets the others go on', async () => {
+  const stream = client.stream(definition.late);
+  for (let i = 0; i < STREAM_BUFFER_MESSAGES + 10; i++) await stream.send({ typeUrl: '1' });
+  const started = Date.now();
+  await client.call(definition.echo, {});
+  const heldUpMs = Date.now() - started;
 
-  // The connection is held up by the full stream for a second, then goes on without it.
-  expect((await client.call(definition.echo, { typeUrl: 'alive' })).typeUrl).toBe('alive');
+  await expect(collect(stream.responses)).rejects.toMatchObject({
+    kind: 'resource exhausted',
+    message: 'stream buffer full',
+  });
+  expect(heldUpMs).toBeLessThan(STREAM_BUFFER_FULL_MS * 2);
 });
 
 test('listen() makes a socket that only its owner may use', () => {
