@@ -38,6 +38,12 @@ export const MEANT_DIFFERENCES: readonly MeantDifference[] = [
     gantryd: ':/',
   })),
   {
+    case: 'run: the environment, ids and limits of a process',
+    reason: 'runc hands on what the parent of the daemon ignored; here a process starts with no signal ignored',
+    peer: /SigIgn: [0-9a-f]{16}/,
+    gantryd: 'SigIgn: 0000000000000000',
+  },
+  {
     case: 'run --memory-limit --cpus',
     reason: 'network tunnels are not allowed to every container, as in runc 1.2 and later',
     peer: 'c 10:200 rwm, ',

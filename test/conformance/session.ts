@@ -123,6 +123,14 @@ export class Session {
     await waitFor(`ctr ${background.args.join(' ')} prints ${pattern}`, hasPrinted, POLL_TIMEOUT_MS);
   }
 
+  /** Waits until a started command has opened files, named by the ends of their paths. */
+  async opened(name: string, ...ends: readonly string[]): Promise<void> {
+    const { child, args } = this.#background.get(name)!;
+    const open = () => openFiles(child.pid!);
+    const areOpen = () => ends.every((end) => open().some((file) => file.endsWith(end)));
+    await waitFor(`ctr ${args.join(' ')} opens ${ends.join(', ')}`, async () => areOpen(), POLL_TIMEOUT_MS);
+  }
+
   /** Records a started command after its end, which `signal` brings about if given. */
   async finish(name: string, signal?: NodeJS.Signals): Promise<void> {
     const background = this.#background.get(name)!;
@@ -182,4 +190,14 @@ function startBackground(command: readonly string[], args: readonly string[]) {
     closed = true;
   });
   return { child, args, stdout: () => output.stdout, stderr: () => output.stderr, ended: () => closed };
+}
+
+/** Paths behind the descriptors of a process; none when it is gone. */
+function openFiles(pid: number): string[] {
+  const directory = `/proc/${pid}/fd`;
+  try {
+    return fs.readdirSync(directory).map((fd) => fs.readlinkSync(`${directory}/${fd}`));
+  } catch {
+    return [];
+  }
 }

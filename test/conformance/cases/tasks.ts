@@ -238,6 +238,7 @@ export const taskCases: Case[] = [
       ],
       ready('k9'),
       (session) => session.start('attach', ['tasks', 'attach', 'k9']),
+      (session) => session.opened('attach', 'k9-stdout', 'k9-stderr'),
       quietly('tasks', 'exec', '--exec-id', 'go', 'k9', 'touch', '/go'),
       (session) => session.finish('attach'),
       ['tasks', 'ls'],
