@@ -78,7 +78,9 @@ check: proto/generated/.done
 # Debian packages and images first, so that each test keeps to its own time limit.
 test: build check
 	$(NODE) dist/test/setup/main.js
-	$(NODE) node_modules/jest/bin/jest.js
+	$(NODE) node_modules/jest/bin/jest.js test/conformance
+	$(NODE) node_modules/jest/bin/jest.js test/integration/shim-containerd
+	$(NODE) node_modules/jest/bin/jest.js --testPathIgnorePatterns /node_modules/ test/conformance test/integration/shim-containerd
 
 # BENCH_ROUNDS=n, and BENCH_ARGS="--json FILE".
 bench: build

@@ -1,6 +1,6 @@
 // File descriptors that Node has no calls for: fifos, pipes, terminals, peer credentials. All calls are quick.
 
-import { makeFifoAt, pipe, setFileBlocking, setTerminalSize, socketPeer } from './native';
+import { makeFifoAt, pendingBytes, pipe, setFileBlocking, setTerminalSize, socketPeer } from './native';
 
 interface PeerCredentials {
   readonly pid: number;
@@ -21,6 +21,11 @@ export function openPipe(): [number, number] {
 /** Clears or sets O_NONBLOCK of the open file, which all its descriptors share. */
 export function setBlocking(fd: number, blocking: boolean): void {
   setFileBlocking(fd, blocking);
+}
+
+/** Bytes in a pipe or fifo that nobody has read yet (FIONREAD, pipe(7)). */
+export function unreadBytes(fd: number): number {
+  return pendingBytes(fd);
 }
 
 /** @param fd - a pty's master or slave. */

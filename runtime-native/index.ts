@@ -2,7 +2,7 @@
 
 export type { CreateOptions } from './container';
 export { Container } from './container';
-export { mkfifo, openPipe, peerCredentials, setBlocking, setWindowSize } from './descriptors';
+export { mkfifo, openPipe, peerCredentials, setBlocking, setWindowSize, unreadBytes } from './descriptors';
 export { explain } from './explain';
 export type { Mount } from './mount';
 export { mountAll, unmountRecursive } from './mount';

@@ -127,6 +127,10 @@ export function setFileBlocking(fd: number, blocking: boolean): void {
   checkResult(native('int gantry_set_blocking(int fd, int blocking)')(fd, blocking ? 1 : 0), 'fcntl');
 }
 
+export function pendingBytes(fd: number): number {
+  return checkResult(native('int gantry_unread_bytes(int fd)')(fd), 'ioctl');
+}
+
 export function setTerminalSize(fd: number, rows: number, columns: number): void {
   checkResult(native('int gantry_set_window_size(int fd, int rows, int columns)')(fd, rows, columns), 'ioctl');
 }

@@ -118,6 +118,16 @@ int gantry_set_blocking(int fd, int blocking)
 	return result_of(fcntl(fd, F_SETFL, blocking ? flags & ~O_NONBLOCK : flags | O_NONBLOCK));
 }
 
+/* Bytes in a pipe that nobody has read yet. */
+int gantry_unread_bytes(int fd)
+{
+	int count = 0;
+
+	if (ioctl(fd, FIONREAD, &count) < 0)
+		return -errno;
+	return count;
+}
+
 int gantry_set_window_size(int fd, int rows, int columns)
 {
 	struct winsize size = {.ws_row = (unsigned short)rows, .ws_col = (unsigned short)columns};

@@ -4,6 +4,7 @@
 import { closeSync, write, writeSync } from 'node:fs';
 import { Socket } from 'node:net';
 import { isErrno } from '../../proto/errors';
+import { unreadBytes } from '../../runtime-native/index';
 
 export interface Sink {
   /**
@@ -16,6 +17,9 @@ export interface Sink {
   close(): void;
 }
 
+/** How long output waits in a fifo for a client that has not opened it yet. */
+const LINGER_MS = 2000;
+const LINGER_STEP_MS = 2;
 const TERMINAL_RETRY_MS_MIN = 5;
 const TERMINAL_RETRY_MS_MAX = 200;
 
@@ -42,6 +46,19 @@ export class PipeSink implements Sink {
   close(): void {
     if (this.#isClosed) return;
     this.#isClosed = true;
+    this.#closeWhenRead(performance.now() + LINGER_MS);
+  }
+
+  /**
+   * A client may open its fifo after the process has ended, and bytes in a fifo that nobody has open are gone: as long
+   * as there are any, the ends stay open for a moment.
+   */
+  #closeWhenRead(deadline: number): void {
+    const [read] = this.#alsoClose;
+    if (read !== undefined && performance.now() < deadline && unreadBytes(read) > 0) {
+      setTimeout(() => this.#closeWhenRead(deadline), LINGER_STEP_MS).unref();
+      return;
+    }
     if (this.#socket === undefined) closeSync(this.#fd);
     else this.#socket.destroy();
     for (const fd of this.#alsoClose) closeSync(fd);

@@ -243,9 +243,10 @@ export const runCases: Case[] = [
     steps: [
       ['run', '-d', '--log-uri', 'file://$SCRATCH/log', IMAGE, 'r25', 'sh', '-c', 'echo out; echo err >&2'],
       stopped('r25'),
+      // The shim has written everything when the task is deleted, not already when it has stopped.
+      ['tasks', 'delete', 'r25'],
       async (session) =>
         session.note(fs.readFileSync(path.join(session.scratch, 'log'), 'utf8').split('\n').sort().join('/')),
-      ['tasks', 'delete', 'r25'],
       ['containers', 'rm', 'r25'],
     ],
   },
