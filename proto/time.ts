@@ -7,22 +7,16 @@ export const GO_ZERO_TIME: Timestamp = { seconds: -62135596800n, nanos: 0 };
 
 const SECOND = 1_000_000_000n;
 
-/** How far the steady clock may be from the time of day before it is set again. */
-const DRIFT_NS_MAX = 2_000_000n;
-let anchor = readClocks();
+/** How far the time of day must go back to count as set by somebody, not as two clocks that were read at different times. */
+const STEP_BACK_NS = 1_000_000_000n;
 
-/** The time of day with the steps of the steady clock: two calls never go backwards, unless the time of day was set. */
+let latest = 0n;
+
+/** The time of day, never twice the same and never going backwards, unless the time of day was set back. */
 export function nowNs(): bigint {
-  const clocks = readClocks();
-  const now = anchor.wallNs + (clocks.steadyNs - anchor.steadyNs);
-  const drift = now - clocks.wallNs;
-  if (drift < DRIFT_NS_MAX && drift > -DRIFT_NS_MAX) return now;
-  anchor = clocks;
-  return clocks.wallNs;
-}
-
-function readClocks(): { wallNs: bigint; steadyNs: bigint } {
-  return { wallNs: BigInt(Date.now()) * 1_000_000n, steadyNs: process.hrtime.bigint() };
+  const now = BigInt(Date.now()) * 1_000_000n + (process.hrtime.bigint() % 1_000_000n);
+  latest = now > latest || now < latest - STEP_BACK_NS ? now : latest + 1n;
+  return latest;
 }
 
 export function toTimestamp(ns: bigint): Timestamp {
