@@ -65,7 +65,7 @@ export class Database {
     this.#syncedChanges = this.#changes();
     this.#checkpointer = new Checkpointer(path);
     this.#reserve = new Reserve(`${path}-reserve`);
-    this.#reserve.restore();
+    void this.#reserve.restore(); // Nobody waits for it, and it never rejects.
   }
 
   /**
@@ -176,7 +176,7 @@ export class Database {
     return this.#next;
   }
 
-  /** Closes at once; resolves when a sync or checkpoint that was running has ended too. The last one checkpoints. */
+  /** Closes at once; resolves when the sync, checkpoint or reserve under way has ended too. The last one checkpoints. */
   async close(): Promise<void> {
     if (this.#isClosed) return;
     this.#isClosed = true;
@@ -184,6 +184,7 @@ export class Database {
     this.#connection.close();
     if (this.#running !== undefined) await this.#running.done.catch(() => {});
     closeSync(this.#walFd);
+    await this.#reserve.close();
     await this.#checkpointer.close();
   }
 
@@ -221,7 +222,7 @@ export class Database {
           return;
         }
         this.#syncedChanges = changes;
-        this.#reserve.restore();
+        if (!this.#isClosed) void this.#reserve.restore();
         if (!this.#isClosed && fstatSync(this.#walFd).size > (this.#options.walBytesMax ?? WAL_BYTES_MAX))
           this.#checkpointer.request();
         resolve();

@@ -38,8 +38,8 @@ describe('ProcessTracker', () => {
     });
   });
 
-  afterEach(() => {
-    db.close();
+  afterEach(async () => {
+    await db.close();
     rmSync(directory, { recursive: true });
   });
 
