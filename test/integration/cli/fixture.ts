@@ -38,6 +38,22 @@ export function reasonToSkip(): string | undefined {
   return undefined;
 }
 
+/** A daemon with the image "busybox" for all tests of the describe() around it. */
+export function useDaemon() {
+  const daemon = new Daemon();
+  const run = (...args: string[]) => daemon.run(...args);
+  const archives = archivesIn(join(daemon.directory, 'archives'));
+
+  beforeAll(async () => {
+    await makeArchives(archives);
+    await daemon.start();
+    expect(await run('images', 'import', archives.oci)).toMatchObject({ code: 0, stderr: '' });
+  });
+  afterAll(() => daemon.stop());
+
+  return { daemon, run, archives };
+}
+
 export class Daemon {
   /** Made by start(), so that a skipped test leaves nothing. */
   readonly directory = join(tmpdir(), `gantry-cli-${randomBytes(6).toString('hex')}`);
@@ -179,7 +195,7 @@ export async function tar(files: readonly TarFile[]): Promise<Buffer> {
   return Buffer.concat(pieces);
 }
 
-export interface Archives {
+interface Archives {
   readonly directory: string;
   readonly oci: string;
   readonly ociGzip: string;
@@ -187,9 +203,19 @@ export interface Archives {
   readonly truncated: string;
 }
 
+function archivesIn(directory: string): Archives {
+  return {
+    directory,
+    oci: join(directory, 'oci.tar'),
+    ociGzip: join(directory, 'oci.tar.gz'),
+    docker: join(directory, 'docker.tar'),
+    truncated: join(directory, 'truncated.tar'),
+  };
+}
+
 /** An OCI layout "busybox" and a docker archive "demo:v1" of two layers each. */
-export async function makeArchives(directory: string): Promise<Archives> {
-  mkdirSync(directory, { recursive: true });
+async function makeArchives(paths: Archives): Promise<void> {
+  mkdirSync(paths.directory, { recursive: true });
   const applets = execFileSync(busybox() ?? '', ['--list'], { encoding: 'utf8' }).split('\n');
   const links = applets
     .filter((name) => name !== '' && name !== 'busybox')
@@ -210,13 +236,6 @@ export async function makeArchives(directory: string): Promise<Archives> {
       rootfs: { type: 'layers', diff_ids: layers.map(sha256) },
     }),
   );
-  const paths = {
-    directory,
-    oci: join(directory, 'oci.tar'),
-    ociGzip: join(directory, 'oci.tar.gz'),
-    docker: join(directory, 'docker.tar'),
-    truncated: join(directory, 'truncated.tar'),
-  };
   const layout = await ociLayout(config, layers);
   writeFileSync(paths.oci, layout);
   writeFileSync(paths.ociGzip, gzipSync(layout));
@@ -228,7 +247,6 @@ export async function makeArchives(directory: string): Promise<Archives> {
     paths.docker,
     await tar([...files, ['config.json', config], ['manifest.json', JSON.stringify(manifest)]]),
   );
-  return paths;
 }
 
 async function ociLayout(config: Buffer, layers: readonly Buffer[]): Promise<Buffer> {
