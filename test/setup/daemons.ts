@@ -7,11 +7,18 @@ import fs from 'node:fs';
 import net from 'node:net';
 import os from 'node:os';
 import path from 'node:path';
-import { isErrno } from '../../proto/errors';
 import { PROJECT_ROOT } from './cache';
 import type { ContainerdRelease } from './clients';
 import { waitFor } from './command';
-import { cgroupsOf, killCgroups, mountsBelow, processesWithArgument, removeCgroups, unmountBelow } from './leftovers';
+import {
+  cgroupsOf,
+  killCgroups,
+  killIfThere,
+  mountsBelow,
+  processesWithArgument,
+  removeCgroups,
+  unmountBelow,
+} from './leftovers';
 
 export interface DaemonOptions {
   /** Where root, state and socket go; a new folder below /tmp otherwise. Removed by destroy(). */
@@ -199,14 +206,4 @@ function canConnect(address: string): Promise<boolean> {
     socket.on('connect', () => settle(true));
     socket.on('error', () => settle(false));
   });
-}
-
-function killIfThere(pid: number): void {
-  try {
-    process.kill(pid, 'SIGKILL');
-  } catch (error) {
-    if (!isErrno(error, 'ESRCH')) {
-      throw error;
-    }
-  }
 }

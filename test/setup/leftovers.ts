@@ -22,6 +22,17 @@ export function processesWithArgument(argument: string): { pid: number; commandL
   return found;
 }
 
+/** Kills a process with SIGKILL. It may be gone already. */
+export function killIfThere(pid: number): void {
+  try {
+    process.kill(pid, 'SIGKILL');
+  } catch (error) {
+    if (!isErrno(error, 'ESRCH')) {
+      throw error;
+    }
+  }
+}
+
 /** Cgroup folders of all hierarchies below top-level cgroups whose name begins with `namespace`, outermost first. */
 export function cgroupsOf(namespace: string): string[] {
   const found: string[] = [];
@@ -40,7 +51,7 @@ export function cgroupsOf(namespace: string): string[] {
 export function killCgroups(namespace: string): void {
   for (const cgroup of cgroupsOf(namespace)) {
     for (const pid of (readIfThere(path.join(cgroup, 'cgroup.procs')) ?? '').split('\n').filter(Boolean)) {
-      spawnSync('kill', ['-KILL', pid]);
+      killIfThere(Number(pid));
     }
     const freezer = path.join(cgroup, 'freezer.state');
     if (fs.existsSync(freezer)) {

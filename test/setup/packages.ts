@@ -6,7 +6,10 @@ import path from 'node:path';
 import { CACHE_DIRECTORY, cached, withLock } from './cache';
 import { mustRun, runCommand } from './command';
 
-/** What each package is for: the peer and its runtime, image contents, the Python client, image files on loop devices. */
+/**
+ * What each package is for: the peer and its runtime, image contents, the Python client, image files on loop devices,
+ * programs that tests start and that a container image of Debian lacks.
+ */
 const NEEDED_PACKAGES = [
   'containerd',
   'runc',
@@ -21,6 +24,10 @@ const NEEDED_PACKAGES = [
   'libprotobuf-dev',
   'e2fsprogs',
   'bsdutils',
+  'mount',
+  'attr',
+  'libcap2-bin',
+  'strace',
 ] as const;
 
 const POLICY_PATH = '/usr/sbin/policy-rc.d';
