@@ -7,12 +7,14 @@ import { invalidArgument, isErrno, messageOf } from '../proto/errors';
 import type { SharingPolicy } from './content/store';
 import type { SchedulerOptions } from './gc/scheduler';
 import { LOG_FORMATS, LOG_LEVELS, type LogFormat, type LogLevel } from './log';
+import { SHIM_STARTS, type ShimStart } from './tasks/zygote';
 
 export interface Config {
   readonly root: string;
   readonly state: string;
   readonly address: string;
   readonly log: { readonly level: LogLevel; readonly format: LogFormat };
+  readonly shim: { readonly start: ShimStart };
   /** Runtime name to shim program. */
   readonly runtimes: Readonly<Record<string, string>>;
   readonly content: { readonly sharingPolicy: SharingPolicy };
@@ -48,6 +50,11 @@ address = "/run/gantryd/gantryd.sock"
 level = "info"
 # text or json, on stderr.
 format = "text"
+
+[shim]
+# fork: a shim is a fork of a process that is kept ready for it, the quickest and smallest way; when that cannot be done
+# here, as spawn. spawn: every shim is started as a program.
+start = "fork"
 
 # Which shim program a runtime name stands for: a path, a program on the PATH, or another runtime name.
 # "io.containerd.runc.v2" is gantry's own shim unless it is mapped here, for example to
@@ -161,6 +168,7 @@ function toConfig(merged: Table, source: string): Config {
       level: choice('log.level', table('log')['level'], LOG_LEVELS),
       format: choice('log.format', table('log')['format'], LOG_FORMATS),
     },
+    shim: { start: choice('shim.start', table('shim')['start'], SHIM_STARTS) },
     runtimes: table('runtimes') as Record<string, string>,
     content: {
       sharingPolicy: choice('content.sharing_policy', table('content')['sharing_policy'], ['shared', 'isolated']),
@@ -196,12 +204,13 @@ function strings(value: unknown, source: string, name: string): string[] {
 
 /** The configuration as TOML that gives the same configuration when it is read. */
 export function printConfig(config: Config): string {
-  const { root, state, address, log, runtimes, content, gc, overlayfs } = config;
+  const { root, state, address, log, shim, runtimes, content, gc, overlayfs } = config;
   return stringify({
     root,
     state,
     address,
     log: { ...log },
+    shim: { ...shim },
     runtimes: { ...runtimes },
     content: { sharing_policy: content.sharingPolicy },
     gc: {

@@ -70,11 +70,10 @@ export async function startDaemon(config: Config, log: Logger, onFatal: (error: 
   const snapshotters = await openSweptSnapshotters(config, db, collector);
   const diff = openDiff(config.state, content);
   parts.defer(() => diff.pool.close());
-  const { root, state, address, runtimes } = config;
-  const debug = config.log.level === 'debug';
-  const tasks = createTaskManager({ root, state, address, debug, runtimes, db, events, logger: log });
-  parts.defer(() => tasks.close());
+  const { tasks, close: closeTasks } = createTaskManager({ config, db, events, logger: log });
+  parts.defer(closeTasks);
 
+  const { root, address, runtimes } = config;
   const resolver = createResolver(runtimes);
   const services = buildServices({
     db,

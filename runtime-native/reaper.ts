@@ -26,15 +26,25 @@ export class Reaper {
   private readonly tracked = new Map<number, { listener: Listener | undefined; status: ExitStatus | undefined }>();
   private orphanTimer: NodeJS.Timeout | undefined;
 
+  private readonly onSignal = () => this.collect();
+
   private constructor() {
     becomeSubreaper();
-    process.on('SIGCHLD', () => this.collect());
+    process.on('SIGCHLD', this.onSignal);
   }
 
   /** The one of this process: makes it a subreaper and listens for SIGCHLD at the first call. */
   static shared(): Reaper {
     shared ??= new Reaper();
     return shared;
+  }
+
+  /** Stops listening. The next shared() starts anew: before a fork, and in the child (a subreaper's child is none). */
+  static close(): void {
+    if (shared === undefined) return;
+    process.off('SIGCHLD', shared.onSignal);
+    clearTimeout(shared.orphanTimer);
+    shared = undefined;
   }
 
   /** Calls the listener once, never before this call has returned; also when the process has exited before. */
@@ -99,6 +109,12 @@ export class Reaper {
   private lookForOrphans(delayMs: number): void {
     if (peekExited() !== 0) this.orphanTimer ??= setTimeout(() => this.reapOrphans(), delayMs).unref();
   }
+}
+
+/** The exit status of a child that nobody tracks, once; undefined while it runs. @throws ECHILD */
+export function reapChild(pid: number): number | undefined {
+  const result = reap(pid, false);
+  return result === undefined ? undefined : toStatus(result).code;
 }
 
 function reapIfChild(pid: number): WaitResult | undefined {

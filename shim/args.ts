@@ -3,8 +3,8 @@
 import { failedPrecondition, invalidArgument } from '../proto/errors';
 
 export interface ShimArgs {
-  /** What to do: start a server, clean up after one, or (without a word) be the server. */
-  readonly action: 'start' | 'delete' | 'serve' | 'info' | 'version';
+  /** What to do: start a server, clean up after one, (without a word) be the server, or fork servers for gantryd. */
+  readonly action: 'start' | 'delete' | 'serve' | 'zygote' | 'info' | 'version';
   readonly namespace: string;
   readonly id: string;
   /** The daemon's gRPC socket; part of the hash that names the shim's own socket. */
@@ -17,6 +17,7 @@ export interface ShimArgs {
 }
 
 const STRINGS = ['namespace', 'id', 'address', 'publish-binary', 'bundle', 'socket', 'debug-socket'];
+const ACTIONS = ['start', 'delete', 'serve', 'zygote'] as const;
 const BOOLEANS = ['debug', 'info', 'v', 'version'];
 
 /** @throws INVALID_ARGUMENT for what containerd would not send, FAILED_PRECONDITION without a namespace. */
@@ -32,7 +33,7 @@ export function parseArgs(argv: readonly string[]): ShimArgs {
     socket: strings.get('socket') ?? '',
     debug: booleans.has('debug'),
   };
-  if (args.action !== 'info' && args.action !== 'version') {
+  if (['start', 'delete', 'serve'].includes(args.action)) {
     if (args.namespace === '') throw failedPrecondition('shim namespace cannot be empty');
     if (args.id === '') throw invalidArgument('shim id cannot be empty');
   }
@@ -67,8 +68,7 @@ function actionOf(booleans: ReadonlySet<string>, words: readonly string[]): Shim
   if (booleans.has('v') || booleans.has('version')) return 'version';
   if (booleans.has('info')) return 'info';
   const [word = 'serve'] = words;
-  if (words.length > 1 || !(word === 'start' || word === 'delete' || word === 'serve')) {
-    throw invalidArgument(`unknown action "${words.join(' ')}"`);
-  }
-  return word;
+  const action = ACTIONS.find((name) => name === word);
+  if (words.length > 1 || action === undefined) throw invalidArgument(`unknown action "${words.join(' ')}"`);
+  return action;
 }

@@ -8,7 +8,7 @@ const REST_MS = 5_000;
 /** At most one collection in this time, however the work is spread. */
 const PAUSE_MS = 30_000;
 
-type CollectGarbage = (options: { type: 'major'; execution: 'async'; flavor: 'last-resort' }) => Promise<void>;
+type CollectGarbage = (options: { type: 'major'; execution: 'sync' | 'async'; flavor: 'last-resort' }) => unknown;
 
 export class IdleCollector {
   #timer: NodeJS.Timeout | undefined;
@@ -24,12 +24,23 @@ export class IdleCollector {
 
   #collect(): void {
     this.#lastMs = performance.now();
-    // V8 offers gc() only in contexts that are made after the flag; as a flag of the command line it would cost the start
-    // of every shim the code cache of Node's own modules.
-    setFlagsFromString('--expose-gc');
-    const { runInNewContext } = require('node:vm') as typeof import('node:vm');
-    const collect = runInNewContext('gc') as CollectGarbage;
-    setFlagsFromString('--no-expose-gc');
-    void collect({ type: 'major', execution: 'async', flavor: 'last-resort' });
+    void gcFunction()({ type: 'major', execution: 'async', flavor: 'last-resort' });
   }
+}
+
+/** Collects all garbage, now. */
+export function collectGarbage(): void {
+  void gcFunction()({ type: 'major', execution: 'sync', flavor: 'last-resort' });
+}
+
+/**
+ * V8 offers gc() only in contexts that are made after the flag; as a flag of the command line it would cost the start of
+ * every shim the code cache of Node's own modules.
+ */
+function gcFunction(): CollectGarbage {
+  setFlagsFromString('--expose-gc');
+  const { runInNewContext } = require('node:vm') as typeof import('node:vm');
+  const collect = runInNewContext('gc') as CollectGarbage;
+  setFlagsFromString('--no-expose-gc');
+  return collect;
 }

@@ -4,14 +4,14 @@ import { writeSync } from 'node:fs';
 import { messageOf } from '../proto/errors';
 import { parseArgs, type ShimArgs } from './args';
 import { NativeRuntime } from './native-runtime';
-import { serve } from './serve';
+import { serveShim } from './serve';
 
 const STDOUT = 1;
 const STDERR = 2;
 
 async function main(): Promise<void> {
   const args = parseArgs(process.argv.slice(2));
-  if (args.action === 'serve') await serve(args, new NativeRuntime());
+  if (args.action === 'serve') await serveShim(args, new NativeRuntime());
   else await runAction(args);
 }
 
@@ -22,6 +22,11 @@ async function runAction(args: ShimArgs): Promise<void> {
     case 'start': {
       const { start } = await import('./start.js');
       await start(args);
+      return;
+    }
+    case 'zygote': {
+      const { zygote } = await import('./zygote.js');
+      await zygote(args);
       return;
     }
     case 'delete': {

@@ -13,33 +13,64 @@ import { Publisher } from './publisher';
 import type { Runtime } from './runtime';
 import { Tasks } from './task-service';
 
-/** File descriptor of the listening socket when there is no -socket (shim v2 protocol). */
+/** File descriptor of a listening socket that was handed over (shim v2 protocol). */
 const LISTEN_FD = 3;
 /** How long the last events may take to reach the daemon when the shim ends. */
 const FLUSH_MS = 2000;
 /** A shim without containers that no daemon talks to ends after this time: its daemon died between start and create. */
 const IDLE_EXIT_MS = 120_000;
 
-/** Serves until Shutdown; resolves when the process may end. The address goes to stdout, which is then closed. */
-export async function serve(args: ShimArgs, runtime: Runtime): Promise<void> {
+export interface ServeOptions {
+  readonly namespace: string;
+  readonly runtime: Runtime;
+  readonly log: Log;
+  readonly idle: Pick<IdleCollector, 'worked'>;
+  /** The daemon's socket for events; empty: none are sent. */
+  readonly eventAddress: string;
+  /** Makes the server listen. */
+  readonly listen: (server: TtrpcServer) => Promise<void>;
+}
+
+/**
+ * Be the shim of the bundle in the working directory: resolves when the process may end. The listening socket is opened
+ * at args.socket and its address goes to stdout, which is then closed; or it was handed over as fd 3.
+ */
+export async function serveShim(args: ShimArgs, runtime: Runtime, isHandedOver = args.socket === ''): Promise<void> {
   const log = openLog(args.debug);
   surviveEverything(log);
   raiseOomScore(log);
-  const publisher = new Publisher({ address: process.env['TTRPC_ADDRESS'] ?? '', namespace: args.namespace, log });
-  await new Promise<void>((resolve, reject) => {
-    const idle = new IdleCollector();
-    const tasks = new Tasks({ namespace: args.namespace, runtime, publisher, log, idle, onShutdown: resolve });
-    const server = serveTasks(tasks, runtime, publisher, log);
-    endWhenIdle(server, tasks, resolve);
-    listen(server, args).then(() => {
-      writeFileSync('shim.pid', String(process.pid), { mode: 0o644 });
-      if (args.socket !== '') announce(`unix://${args.socket}\n`);
-      log.debug('shim is listening', { namespace: args.namespace, id: args.id, pid: process.pid });
-    }, reject);
-  });
+  const listen = async (server: TtrpcServer) => {
+    if (isHandedOver) await server.listenFd(LISTEN_FD);
+    else await listenAt(server, args.socket);
+    writeFileSync('shim.pid', String(process.pid), { mode: 0o644 });
+    if (!isHandedOver) announce(`unix://${args.socket}\n`);
+    log.debug('shim is listening', { namespace: args.namespace, id: args.id, pid: process.pid });
+  };
+  const eventAddress = process.env['TTRPC_ADDRESS'] ?? '';
+  await serve({ namespace: args.namespace, runtime, log, idle: new IdleCollector(), eventAddress, listen });
+  if (args.socket !== '') removeSocket(args.socket);
+}
+
+/** Serves the Task service until Shutdown. The server is left open: what ends is the process. */
+export async function serve({
+  namespace,
+  runtime,
+  log,
+  idle,
+  eventAddress,
+  listen,
+}: ServeOptions): Promise<TtrpcServer> {
+  const publisher = new Publisher({ address: eventAddress, namespace, log });
+  const shutdown = Promise.withResolvers<void>();
+  const tasks = new Tasks({ namespace, runtime, publisher, log, idle, onShutdown: shutdown.resolve });
+  const server = serveTasks(tasks, runtime, publisher, log);
+  const timer = endWhenIdle(server, tasks, shutdown.resolve);
+  await listen(server);
+  await shutdown.promise;
+  clearInterval(timer);
   await publisher.flush(FLUSH_MS);
   publisher.close();
-  if (args.socket !== '') removeSocket(args.socket);
+  return server;
 }
 
 function serveTasks(tasks: Tasks, runtime: Runtime, publisher: Publisher, log: Log): TtrpcServer {
@@ -66,11 +97,7 @@ function authorizePeer(runtime: Runtime, socket: Socket): void {
   }
 }
 
-async function listen(server: TtrpcServer, { socket }: ShimArgs): Promise<void> {
-  if (socket === '') {
-    await server.listenFd(LISTEN_FD);
-    return;
-  }
+async function listenAt(server: TtrpcServer, socket: string): Promise<void> {
   try {
     await server.listen(socket);
   } catch (error) {
@@ -107,7 +134,7 @@ function announce(line: string): void {
   openSync('/dev/null', constants.O_RDWR);
 }
 
-function endWhenIdle(server: TtrpcServer, tasks: Tasks, end: () => void): void {
+function endWhenIdle(server: TtrpcServer, tasks: Tasks, end: () => void): NodeJS.Timeout {
   let idleChecks = 0;
   const timer = setInterval(() => {
     const isIdle = !tasks.hasContainers && server.connectionCount === 0;
@@ -115,7 +142,7 @@ function endWhenIdle(server: TtrpcServer, tasks: Tasks, end: () => void): void {
     if (idleChecks >= 2) end();
     if (tasks.hasContainers) clearInterval(timer); // From now on Shutdown ends the process.
   }, IDLE_EXIT_MS / 2);
-  timer.unref();
+  return timer.unref();
 }
 
 /** The containers depend on this process: no signal and no mistake ends it. SIGPIPE is ignored by Node already. */

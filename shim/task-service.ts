@@ -38,7 +38,7 @@ export interface TaskServiceOptions {
   readonly runtime: Runtime;
   readonly publisher: Publisher;
   readonly log: Log;
-  readonly idle: IdleCollector;
+  readonly idle: Pick<IdleCollector, 'worked'>;
   /** Called when the process may end: Shutdown came and no container is left. */
   readonly onShutdown: () => void;
 }

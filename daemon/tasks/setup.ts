@@ -6,13 +6,17 @@ import { EventsService } from '../../proto/generated/containerd.services.events.
 import { sha256 } from '../../proto/ids';
 import { SHIM_FLAGS } from '../../proto/shim-flags';
 import { serveTtrpc, type TtrpcServer, ttrpcService } from '../../proto/ttrpc/server';
+import type { Config } from '../config';
 import type { EventBus } from '../events/bus';
 import type { Logger } from '../log';
 import type { Database } from '../metadata/database';
 import { ForeignLauncher } from './foreign-launcher';
+import { ForkingLauncher } from './forking-launcher';
+import type { ShimEnvironment, ShimLauncher } from './launcher';
 import { OwnLauncher } from './own-launcher';
 import { RuntimeResolver } from './runtimes';
 import { TaskManager } from './task-manager';
+import { Zygote } from './zygote';
 
 const EVENTS_SERVICE = 'containerd.services.events.ttrpc.v1.Events';
 /** 106, less a slash and a name of 32 digits. */
@@ -21,35 +25,48 @@ const SOCKET_DIRECTORY_LENGTH_MAX = 73;
 const SHIMS_MAX = 65_536;
 
 export interface TaskSetup {
-  readonly root: string;
-  readonly state: string;
-  /** Path of the gRPC socket. */
-  readonly address: string;
-  readonly debug: boolean;
-  readonly runtimes: Readonly<Record<string, string>>;
+  readonly config: Pick<Config, 'root' | 'state' | 'address' | 'log' | 'shim' | 'runtimes'>;
   readonly db: Database;
   readonly events: EventBus;
   readonly logger: Logger;
 }
 
-export function createTaskManager(setup: TaskSetup): TaskManager {
-  const { root, state, address, runtimes, db, events, logger, debug } = setup;
-  const dist = distDirectory();
+/** The task manager, and what closes it and its launchers. Containers and their shims keep running. */
+export function createTaskManager(setup: TaskSetup): { tasks: TaskManager; close: () => Promise<void> } {
+  const { db, events, logger } = setup;
+  const { root, state, address, runtimes, log } = setup.config;
   const environment = {
     grpcAddress: address,
     ttrpcAddress: ttrpcAddressOf(address),
-    daemonBinary: join(dist, 'bin', 'gantryd'),
-    debug,
+    daemonBinary: join(distDirectory(), 'bin', 'gantryd'),
+    debug: log.level === 'debug',
   };
   const foreign = new ForeignLauncher(environment);
-  const own = new OwnLauncher({
-    ...environment,
-    command: [process.execPath, ...SHIM_FLAGS, join(dist, 'shim.js')],
-    socketDirectory: shimSocketDirectory(state),
-  });
+  const { own, zygote } = createOwnLauncher(setup, environment);
   const resolver = createResolver(runtimes);
   const launchers = { own, foreign };
-  return new TaskManager({ db, events, logger, directories: { root, state }, resolver, launchers, deleter: foreign });
+  const directories = { root, state };
+  const tasks = new TaskManager({ db, events, logger, directories, resolver, launchers, deleter: foreign });
+  const close = async () => {
+    tasks.close();
+    await zygote?.close();
+  };
+  return { tasks, close };
+}
+
+function createOwnLauncher(
+  { config, logger }: TaskSetup,
+  environment: ShimEnvironment,
+): { own: ShimLauncher; zygote: Zygote | undefined } {
+  const { state, shim } = config;
+  const node = process.execPath;
+  const shimFile = join(distDirectory(), 'shim.js');
+  const socketDirectory = shimSocketDirectory(state);
+  const spawning = new OwnLauncher({ ...environment, command: [node, ...SHIM_FLAGS, shimFile], socketDirectory });
+  if (shim.start === 'spawn') return { own: spawning, zygote: undefined };
+  const socketPrefix = join(socketDirectory, 'zygote');
+  const zygote = new Zygote({ ...environment, node, shimFile, directory: join(state, 'zygote'), socketPrefix, logger });
+  return { own: new ForkingLauncher({ zygote, fallback: spawning, debug: environment.debug, logger }), zygote };
 }
 
 /** Finds shim programs, with the configuration's map of runtime names. */
