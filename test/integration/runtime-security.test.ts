@@ -15,70 +15,26 @@ import {
 } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { Container } from '../../runtime-native/index';
-import type { Spec } from '../../runtime-native/spec';
 import type { RunResult } from '../suites/runtime.suite';
-import {
-  cannotRunContainers,
-  type Mutable,
-  makeBundle,
-  makeSpec,
-  mountsBelow,
-  removeCgroupParents,
-  type TestBundle,
-} from '../suites/runtime-bundle';
-import { collectExits, runtimeLibrary, waitForExit } from '../suites/runtime-library';
+import { type SpecChange, useRuntime } from '../suites/runtime-bench';
+import { cannotRunContainers, mountsBelow } from '../suites/runtime-bundle';
+import { runtimeLibrary, waitForExit } from '../suites/runtime-library';
 
 const reason = cannotRunContainers();
 if (reason !== undefined) console.warn(`runtime attacks skipped: ${reason}`);
 const RACE_MS = Number(process.env['GANTRY_RACE_MS'] ?? 3000);
 
 (reason === undefined ? describe : describe.skip)('attacks', () => {
-  let bundle: TestBundle;
-  let root: string;
-  let stop: () => void;
-  let counter = 0;
-
-  beforeEach(() => {
-    bundle = makeBundle();
-  });
-  afterEach(() => {
-    expect(mountsBelow(bundle.path)).toEqual([]);
-    bundle.remove();
-  });
-  beforeAll(() => {
-    root = mkdtempSync(join(tmpdir(), 'gantry-runtime-root-'));
-    stop = collectExits();
-  });
-  afterAll(() => {
-    stop();
-    removeCgroupParents();
-    rmSync(root, { recursive: true, force: true });
-  });
-
-  const specOf = (args: readonly string[], change: (spec: Mutable<Spec>) => void = () => {}) => {
-    const id = `x${++counter}`;
-    const spec = makeSpec(bundle, id, args);
-    change(spec);
-    return { id: `${bundle.name}-${id}`, bundle, spec: spec as Spec };
-  };
-  const run = (args: readonly string[], change?: (spec: Mutable<Spec>) => void): Promise<RunResult> =>
-    runtimeLibrary(root).run(specOf(args, change));
+  const runtime = useRuntime();
+  const run = (args: readonly string[], change?: SpecChange): Promise<RunResult> =>
+    runtimeLibrary(runtime.root).run(runtime.specOf(args, change));
 
   test('CVE-2019-5736: the program of the runtime cannot be reached through /proc/self/exe', async () => {
     const files = [process.execPath, join(__dirname, '../../dist/native/init')];
     const before = files.map(hashOf);
 
     const itself = await run(['/proc/self/exe']);
-    const { id, spec } = specOf(['sleep', '100']);
-    const container = await Container.create({
-      id,
-      bundle: bundle.path,
-      spec,
-      rootfs: bundle.rootfs,
-      root,
-      io: { stdin: -1, stdout: -1, stderr: -1 },
-    });
+    const container = await runtime.create(runtime.optionsFor(['sleep', '100']));
     const exit = waitForExit(container.pid);
     // Even the host's root cannot write to what runs there.
     expect(() => openSync(`/proc/${container.pid}/exe`, 'r+')).toThrow(/ETXTBSY|EPERM|EACCES/);
@@ -104,15 +60,7 @@ const RACE_MS = Number(process.env['GANTRY_RACE_MS'] ?? 3000);
   });
 
   test('CVE-2024-21626: exec does not enter such a directory either', async () => {
-    const { id, spec } = specOf(['sleep', '100']);
-    const container = await Container.create({
-      id,
-      bundle: bundle.path,
-      spec,
-      rootfs: bundle.rootfs,
-      root,
-      io: { stdin: -1, stdout: -1, stderr: -1 },
-    });
+    const container = await runtime.create(runtime.optionsFor(['sleep', '100']));
     const exit = waitForExit(container.pid);
     await container.start();
     const attempts: Promise<unknown>[] = [];
@@ -128,9 +76,9 @@ const RACE_MS = Number(process.env['GANTRY_RACE_MS'] ?? 3000);
   });
 
   test.each(['proc', 'sys'])('CVE-2023-27561: /%s is a link in the image', async (name) => {
-    rmSync(join(bundle.rootfs, name), { recursive: true });
-    mkdirSync(join(bundle.rootfs, 'tmp/fake'), { recursive: true });
-    symlinkSync('tmp/fake', join(bundle.rootfs, name));
+    rmSync(join(runtime.bundle.rootfs, name), { recursive: true });
+    mkdirSync(join(runtime.bundle.rootfs, 'tmp/fake'), { recursive: true });
+    symlinkSync('tmp/fake', join(runtime.bundle.rootfs, name));
 
     const { error } = await run(['true']);
 
@@ -138,25 +86,25 @@ const RACE_MS = Number(process.env['GANTRY_RACE_MS'] ?? 3000);
   });
 
   test('CVE-2025-31133: /dev/null of the image is a link', async () => {
-    writeFileSync(join(bundle.rootfs, 'victim'), 'content');
-    symlinkSync('/victim', join(bundle.rootfs, 'dev/null'));
+    writeFileSync(join(runtime.bundle.rootfs, 'victim'), 'content');
+    symlinkSync('/victim', join(runtime.bundle.rootfs, 'dev/null'));
 
     const { error } = await run(['true'], (spec) => {
       spec.mounts = spec.mounts.filter(({ destination }) => !destination.startsWith('/dev'));
     });
 
     expect(error).toContain('can\'t mask path "/proc/keys"');
-    expect(readFileSync(join(bundle.rootfs, 'victim'), 'utf8')).toBe('content');
+    expect(readFileSync(join(runtime.bundle.rootfs, 'victim'), 'utf8')).toBe('content');
   });
 
   test('CVE-2025-52565: /dev/pts/ptmx of the image is not of a devpts', async () => {
-    mkdirSync(join(bundle.rootfs, 'dev/pts'), { recursive: true });
-    execFileSync('mknod', [join(bundle.rootfs, 'dev/pts/ptmx'), 'c', '1', '5']);
-    const { id, spec } = specOf(['true'], (changed) => {
+    mkdirSync(join(runtime.bundle.rootfs, 'dev/pts'), { recursive: true });
+    execFileSync('mknod', [join(runtime.bundle.rootfs, 'dev/pts/ptmx'), 'c', '1', '5']);
+    const options = runtime.optionsFor(['true'], (changed) => {
       changed.mounts = changed.mounts.filter(({ destination }) => !destination.startsWith('/dev'));
     });
 
-    const created = Container.create({ id, bundle: bundle.path, spec, rootfs: bundle.rootfs, root, io: 'terminal' });
+    const created = runtime.create({ ...options, io: 'terminal' });
 
     await expect(created).rejects.toThrow('/dev/pts/ptmx is not of a devpts');
   });
@@ -187,7 +135,7 @@ const RACE_MS = Number(process.env['GANTRY_RACE_MS'] ?? 3000);
   });
 
   test('CVE-2025-23266: a hook gets no environment but its own', async () => {
-    const log = join(bundle.path, 'environment');
+    const log = join(runtime.bundle.path, 'environment');
     process.env['LD_PRELOAD_OF_TEST'] = 'leaked';
     const { error } = await run(['true'], (spec) => {
       spec.process.env.push('LD_PRELOAD=/evil.so');
@@ -203,15 +151,7 @@ const RACE_MS = Number(process.env['GANTRY_RACE_MS'] ?? 3000);
   });
 
   test('a user of the image cannot trace the process that is about to run its program', async () => {
-    const { id, spec } = specOf(['sleep', '100']);
-    const container = await Container.create({
-      id,
-      bundle: bundle.path,
-      spec,
-      rootfs: bundle.rootfs,
-      root,
-      io: { stdin: -1, stdout: -1, stderr: -1 },
-    });
+    const container = await runtime.create(runtime.optionsFor(['sleep', '100']));
     const exit = waitForExit(container.pid);
     // Not dumpable: the files in /proc/PID belong to root whoever the process is.
     const before = lstatSync(`/proc/${container.pid}/fd`).uid;
@@ -224,11 +164,11 @@ const RACE_MS = Number(process.env['GANTRY_RACE_MS'] ?? 3000);
   test('CVE-2021-30465: a mount target that is swapped for a link all the time never leads to the host', async () => {
     const outside = mkdtempSync(join(tmpdir(), 'gantry-outside-'));
     mkdirSync(join(outside, 'target'));
-    mkdirSync(join(bundle.rootfs, 'volume/target'), { recursive: true });
-    const source = join(bundle.path, 'source');
+    mkdirSync(join(runtime.bundle.rootfs, 'volume/target'), { recursive: true });
+    const source = join(runtime.bundle.path, 'source');
     mkdirSync(source);
     // Swaps the directory "volume" with a link that leads out of the root, as another container with the volume could.
-    const script = `cd ${bundle.rootfs}; ln -s ../../../../../../..${outside} evil; while true; do mv volume keep 2>/dev/null; mv evil volume; mv volume evil; mv keep volume; done`;
+    const script = `cd ${runtime.bundle.rootfs}; ln -s ../../../../../../..${outside} evil; while true; do mv volume keep 2>/dev/null; mv evil volume; mv volume evil; mv keep volume; done`;
     const swapper = spawn('sh', ['-c', script], { stdio: 'ignore' });
     const end = Date.now() + RACE_MS;
     let rounds = 0;

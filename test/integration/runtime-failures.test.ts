@@ -1,0 +1,77 @@
+// Each step of making a container with gantry's library fails once; the bench looks that nothing is left.
+
+import { execFileSync } from 'node:child_process';
+import { readdirSync, readFileSync, rmSync } from 'node:fs';
+import { join } from 'node:path';
+import { Container } from '../../runtime-native/index';
+import { type SpecChange, useRuntime } from '../suites/runtime-bench';
+import { cannotRunContainers } from '../suites/runtime-bundle';
+
+const reason = cannotRunContainers();
+if (reason !== undefined) console.warn(`runtime failures skipped: ${reason}`);
+
+(reason === undefined ? describe : describe.skip)('a container that cannot be made leaves nothing behind', () => {
+  const runtime = useRuntime();
+
+  const changes: [string, SpecChange][] = [
+    ['configuration', (spec) => (spec.process.args = [])],
+    ['seccomp', (spec) => (spec.linux.seccomp = { defaultAction: 'X' } as never)],
+    ['cgroup limits', (spec) => (spec.linux.resources.cpu = { cpus: '4096' } as never)],
+    [
+      'namespace to join',
+      (spec) => ((spec.linux.namespaces.find(({ type }) => type === 'network') as { path?: string }).path = '/no/such'),
+    ],
+    [
+      'pid namespace to join',
+      (spec) => ((spec.linux.namespaces.find(({ type }) => type === 'pid') as { path?: string }).path = '/etc/passwd'),
+    ],
+    ['first mount', (spec) => spec.mounts.unshift({ destination: '/m', type: 'bind', source: '/no/such' } as never)],
+    [
+      'last mount',
+      (spec) => spec.mounts.push({ destination: '/m', type: 'tmpfs', source: 'x', options: ['bogus=1'] } as never),
+    ],
+    ['hook', (spec) => (spec.hooks = { createContainer: [{ path: '/bin/false' }] } as never)],
+    ['user', (spec) => (spec.process.user.uid = 2 ** 31)],
+    ['program', (spec) => (spec.process.args = ['/none'])],
+    ['label', (spec) => (spec.process.apparmorProfile = 'no-such-profile')],
+  ];
+  test.each(changes)('%s', async (_what, change) => {
+    const children = childrenOf(process.pid);
+    const options = runtime.optionsFor(['true'], change);
+
+    await expect(Container.create(options)).rejects.toThrow(/^runc create failed: /);
+
+    expect(childrenOf(process.pid).filter((child) => !children.includes(child))).toEqual([]);
+  });
+
+  test('state directory that cannot be made', async () => {
+    const blocked = join(runtime.root, '../', `gantry-file-${runtime.bundle.name}`);
+    execFileSync('touch', [blocked]);
+
+    await expect(Container.create({ ...runtime.optionsFor(['true']), root: blocked })).rejects.toThrow(
+      /^runc create failed: /,
+    );
+
+    rmSync(blocked);
+  });
+
+  test('root filesystem that is missing', async () => {
+    await expect(Container.create({ ...runtime.optionsFor(['true']), rootfs: '/no/such' })).rejects.toThrow(
+      'runc create failed: invalid rootfs: stat /no/such: no such file or directory',
+    );
+  });
+});
+
+/** Processes that have this one as parent and run init or a program of the test image. */
+function childrenOf(pid: number): string[] {
+  return readdirSync('/proc')
+    .filter((entry) => /^\d+$/.test(entry))
+    .filter((entry) => {
+      try {
+        const stat = readFileSync(`/proc/${entry}/stat`, 'latin1');
+        return stat.slice(stat.lastIndexOf(')') + 2).split(' ')[1] === String(pid);
+      } catch {
+        return false;
+      }
+    });
+}
