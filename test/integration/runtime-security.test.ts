@@ -15,9 +15,9 @@ import {
 } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import type { RunResult } from '../suites/runtime.suite';
 import { type SpecChange, useRuntime } from '../suites/runtime-bench';
 import { cannotRunContainers, mountsBelow } from '../suites/runtime-bundle';
+import type { RunResult } from '../suites/runtime-case';
 import { runtimeLibrary, waitForExit } from '../suites/runtime-library';
 
 const reason = cannotRunContainers();

@@ -4,8 +4,9 @@ import { execFile, execFileSync } from 'node:child_process';
 import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { type RunResult, type RuntimeUnderTest, runtimeSuite } from '../suites/runtime.suite';
+import { runtimeSuite } from '../suites/runtime.suite';
 import { cannotRunContainers, removeCgroupParents } from '../suites/runtime-bundle';
+import type { RunResult, RuntimeUnderTest } from '../suites/runtime-case';
 import { collectExits, runtimeLibrary } from '../suites/runtime-library';
 
 const reason = cannotRunContainers();

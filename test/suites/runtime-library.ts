@@ -4,7 +4,7 @@ import { closeSync, mkdtempSync, openSync, readFileSync, rmSync } from 'node:fs'
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { Container, type CreateOptions, type ExitStatus, Reaper } from '../../runtime-native/index';
-import type { RunResult, RuntimeUnderTest } from './runtime.suite';
+import type { RunResult, RuntimeUnderTest } from './runtime-case';
 
 const COLLECT_MS = 3;
 
