@@ -1,7 +1,7 @@
 // Configuration: documented defaults, a TOML file over them, flags over both. A bad file is one clear sentence.
 
 import { readFileSync } from 'node:fs';
-import { isAbsolute } from 'node:path';
+import { isAbsolute, resolve } from 'node:path';
 import { parse, stringify, TomlError } from 'smol-toml';
 import { invalidArgument, isErrno, messageOf } from '../proto/errors';
 import type { SharingPolicy } from './content/store';
@@ -99,7 +99,7 @@ export function loadConfig(path: string | undefined, overrides: Overrides): Conf
   if (logLevel !== undefined) (merged['log'] as Table)['level'] = logLevel;
   // The socket is in the state directory unless somebody says otherwise.
   if (given['address'] === undefined && address === undefined) merged['address'] = `${merged['state']}/gantryd.sock`;
-  return toConfig(merged, source);
+  return toConfig(merged, source, overrides);
 }
 
 function readToml(path: string, mayBeMissing: boolean): Table {
@@ -145,24 +145,28 @@ function wrongType(source: string, name: string, wanted: string): Error {
   return invalidArgument(`config ${source}: "${name}" must be ${wanted}`);
 }
 
-function toConfig(merged: Table, source: string): Config {
+function toConfig(merged: Table, source: string, overrides: Overrides): Config {
   const table = (name: string) => merged[name] as Table;
   const path = (name: 'root' | 'state' | 'address'): string => {
     const value = merged[name] as string;
-    if (!isAbsolute(value))
-      throw invalidArgument(`config ${source}: "${name}" must be an absolute path, not "${value}"`);
-    return value;
+    if (isAbsolute(value)) return value;
+    const where = overrides[name] === undefined ? `config ${source}: "${name}"` : `flag --${name}`;
+    throw invalidArgument(`${where} must be an absolute path, not "${value}"`);
   };
   const choice = <T extends string>(name: string, value: unknown, choices: readonly T[]): T => {
     if (!choices.includes(value as T)) {
-      throw invalidArgument(`config ${source}: "${name}" must be one of ${choices.join(', ')}, not "${String(value)}"`);
+      const isFlag = name === 'log.level' && overrides.logLevel !== undefined;
+      const where = isFlag ? 'flag --log-level' : `config ${source}: "${name}"`;
+      throw invalidArgument(`${where} must be one of ${choices.join(', ')}, not "${String(value)}"`);
     }
     return value as T;
   };
+  const [root, state] = [path('root'), path('state')];
+  if (resolve(root) === resolve(state)) throw invalidArgument(`"root" and "state" must be different directories`);
   const overlayfs = table('snapshotter')['overlayfs'] as Table;
   return {
-    root: path('root'),
-    state: path('state'),
+    root,
+    state,
     address: path('address'),
     log: {
       level: choice('log.level', table('log')['level'], LOG_LEVELS),

@@ -8,7 +8,7 @@ import { ContentStore } from './content/store';
 import type { ApplyDeps } from './diff/apply';
 import { clearMounts } from './diff/mounts';
 import { UnpackPool } from './diff/unpack-pool';
-import { freeAddress, lockRoot, prepareDirectory, privateDirectory } from './directories';
+import { freeAddress, lockDirectory, prepareDirectory, privateDirectory } from './directories';
 import { EventBus } from './events/bus';
 import { Collector } from './gc/collector';
 import type { CallHooks } from './grpc/call';
@@ -38,10 +38,7 @@ export interface Daemon {
  */
 export async function startDaemon(config: Config, log: Logger, onFatal: (error: unknown) => void): Promise<Daemon> {
   await using parts = new AsyncDisposableStack();
-  prepareDirectory('root', config.root);
-  prepareDirectory('state', config.state);
-  const lock = lockRoot(config.root);
-  parts.defer(() => lock.release());
+  claimDirectories(config, parts);
   const ttrpcAddress = ttrpcAddressOf(config.address);
   await freeAddress(config.address);
   await freeAddress(ttrpcAddress);
@@ -117,6 +114,15 @@ export async function startDaemon(config: Config, log: Logger, onFatal: (error: 
 
   const running = parts.move();
   return { address, close: () => running.disposeAsync() };
+}
+
+/** Both are this daemon's alone until it closes. @throws StartError "directory", "locked" */
+function claimDirectories(config: Config, parts: AsyncDisposableStack): void {
+  for (const what of ['root', 'state'] as const) {
+    prepareDirectory(what, config[what]);
+    const lock = lockDirectory(what, config[what]);
+    parts.defer(() => lock.release());
+  }
 }
 
 /** @throws StartError "database" */

@@ -39,15 +39,21 @@ export function privateDirectory(root: string, name: string): string {
   return path;
 }
 
-/** @throws StartError "locked" while another daemon runs on this root */
-export function lockRoot(root: string): Lock {
+/**
+ * Root and state each have a lock: a daemon with a root of its own would take the containers in another one's state
+ * directory for strays.
+ * @throws StartError "locked" while another daemon runs on the directory
+ */
+export function lockDirectory(what: 'root' | 'state', path: string): Lock {
   try {
-    return lockFile(join(root, 'lock'));
+    return lockFile(join(path, 'lock'));
   } catch (error) {
     if (isFailedPrecondition(error)) {
-      throw new StartError('locked', `another gantryd is running on the root directory "${root}"`, { cause: error });
+      throw new StartError('locked', `another gantryd is running on the ${what} directory "${path}"`, { cause: error });
     }
-    throw new StartError('directory', `root directory "${root}" cannot be used: ${messageOf(error)}`, { cause: error });
+    throw new StartError('directory', `${what} directory "${path}" cannot be used: ${messageOf(error)}`, {
+      cause: error,
+    });
   }
 }
 

@@ -21,7 +21,7 @@ interface PublishFlags {
 
 const EXIT_HELP = `
 Exit codes: 0 stopped on request, 1 failure, 2 bad flag or configuration, 3 root or state directory unusable,
-4 another gantryd runs on the root directory, 5 address taken, 6 metadata database damaged or too new.
+4 another gantryd runs on one of them, 5 address taken, 6 metadata database damaged or too new.
 SIGTERM and SIGINT stop the daemon and leave containers running.`;
 
 async function main(): Promise<void> {

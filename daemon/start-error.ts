@@ -8,7 +8,7 @@ export const EXIT_CODES = {
   usage: 2,
   /** Root or state directory cannot be used. */
   directory: 3,
-  /** Another daemon runs on the same root directory. */
+  /** Another daemon runs on the same root or state directory. */
   locked: 4,
   /** Another server listens at the address. */
   address: 5,

@@ -70,6 +70,18 @@ suite('gantryd', () => {
     });
   });
 
+  it('refuses the state directory of another daemon, whose containers would be strays to it', async () => {
+    await daemon.start();
+    const flags = ['--root', join(daemon.directory, 'other'), '--address', join(daemon.directory, 'other.sock')];
+
+    const { status, stderr } = runGantryd([...flags, '--state', daemon.state]);
+
+    expect({ status, stderr }).toEqual({
+      status: 4,
+      stderr: `gantryd: another gantryd is running on the state directory "${daemon.state}"\n`,
+    });
+  });
+
   it('refuses the address of a live server with code 5 and leaves it alone', async () => {
     const server = createServer();
     await new Promise<void>((resolve) => server.listen(daemon.address, resolve));
@@ -123,7 +135,9 @@ suite('gantryd', () => {
     expect(runGantryd(['--nope']).status).toBe(2);
     expect(runGantryd(['extra']).status).toBe(2);
     expect(runGantryd(['--log-level', 'loud']).status).toBe(2);
-    expect(runGantryd(['--root', 'relative']).stderr).toMatch(/"root" must be an absolute path, not "relative"\n$/);
+    expect(runGantryd(['--root', 'relative']).stderr).toMatch(
+      /flag --root must be an absolute path, not "relative"\n$/,
+    );
   });
 
   it('prints its default and its effective configuration, its version and its help', () => {

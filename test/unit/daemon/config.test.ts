@@ -65,6 +65,7 @@ describe('loadConfig()', () => {
     ['[log]\nlevle = "x"', /unknown key "log\.levle"/],
     ['root = 5', /"root" must be a string/],
     ['root = "relative"', /"root" must be an absolute path, not "relative"/],
+    ['root = "/x"\nstate = "/x/"', /"root" and "state" must be different directories/],
     ['log = "info"', /"log" must be a table/],
     ['[log]\nlevel = "loud"', /"log\.level" must be one of error, warn, info, debug, not "loud"/],
     ['[gc]\npause_threshold = 0.6', /"gc\.pause_threshold" must be from 0 to 0\.5, not 0\.6/],
@@ -90,6 +91,11 @@ describe('loadConfig()', () => {
 
     expect(caught).toMatch(message);
     expect(caught).not.toContain('\n');
+  });
+
+  it('names the flag when the mistake is in a flag', () => {
+    expect(() => loadConfig(file(''), { state: 'here' })).toThrow(/^flag --state must be an absolute path, not "here"/);
+    expect(() => loadConfig(file(''), { logLevel: 'loud' })).toThrow(/^flag --log-level must be one of error, warn,/);
   });
 
   it('refuses a file that is named and not there', () => {

@@ -5,7 +5,7 @@ import { chmodSync, existsSync, mkdirSync, mkdtempSync, rmSync, statSync, writeF
 import { createServer } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { freeAddress, lockRoot, prepareDirectory, privateDirectory } from '../../../daemon/directories';
+import { freeAddress, lockDirectory, prepareDirectory, privateDirectory } from '../../../daemon/directories';
 import type { StartError } from '../../../daemon/start-error';
 
 let directory: string;
@@ -58,15 +58,15 @@ describe('prepareDirectory() and privateDirectory()', () => {
   });
 });
 
-describe('lockRoot()', () => {
+describe('lockDirectory()', () => {
   it('is held once and free after its release', () => {
-    const lock = lockRoot(directory);
+    const lock = lockDirectory('root', directory);
 
-    expect(failureOf(() => lockRoot(directory))).toBe(
+    expect(failureOf(() => lockDirectory('root', directory))).toBe(
       `locked: another gantryd is running on the root directory "${directory}"`,
     );
     lock.release();
-    lockRoot(directory).release();
+    lockDirectory('root', directory).release();
   });
 
   it('is free after its holder was killed', () => {
@@ -78,7 +78,7 @@ describe('lockRoot()', () => {
     const { signal } = spawnSync(process.execPath, ['-e', program], { cwd: join(__dirname, '../../..') });
 
     expect(signal).toBe('SIGKILL');
-    lockRoot(directory).release();
+    lockDirectory('root', directory).release();
   });
 });
 
