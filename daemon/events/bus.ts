@@ -96,6 +96,14 @@ export class EventBus {
     return subscriber.subscription.events();
   }
 
+  /** Held events of a container are held no longer: what comes now is about another task of that name. */
+  unhold(namespace: string, containerId: string): void {
+    for (const row of this.#heldRows()) {
+      const id = fieldsOf(toEnvelope(row))(['event', 'container_id']);
+      if (row.namespace === namespace && id === containerId) this.#release(row.sequence);
+    }
+  }
+
   /** Ends every subscription, so that streams finish when the daemon stops. */
   close(): void {
     for (const { subscription } of this.#subscribers) subscription.end();
@@ -156,19 +164,26 @@ export class EventBus {
 
   /** Hands held events to a new subscriber; each stays held until it was taken. */
   #releaseHeld(subscriber: Subscriber): void {
-    if (this.#held === 0 || subscriber.subscription.isEnded) return;
-    const rows = this.#db.prepare(`SELECT ${COLUMNS} FROM events WHERE held = 1 ORDER BY sequence`).all() as EventRow[];
-    this.#held = rows.length;
-    for (const row of rows) {
+    if (subscriber.subscription.isEnded) return;
+    for (const row of this.#heldRows()) {
       const envelope = toEnvelope(row);
       if (!subscriber.filter.matches(fieldsOf(envelope))) continue;
       subscriber.subscription.push({ envelope, onTaken: () => this.#release(row.sequence) });
     }
   }
 
+  #heldRows(): EventRow[] {
+    if (this.#held === 0) return [];
+    const rows = this.#db.prepare(`SELECT ${COLUMNS} FROM events WHERE held = 1 ORDER BY sequence`).all() as EventRow[];
+    this.#held = rows.length;
+    return rows;
+  }
+
   #release(sequence: bigint): void {
     const { changes } = this.#db.prepare('UPDATE events SET held = 0 WHERE sequence = ? AND held = 1').run(sequence);
-    this.#held -= changes;
+    this.#db.afterCommit(() => {
+      this.#held -= changes;
+    });
   }
 }
 

@@ -37,6 +37,7 @@ export class ProcessTracker {
     this.db.essential(() => {
       this.store.insertProcess(initOf(key), init.pid, init.io);
       this.store.setState(key, 'ready');
+      this.bus.unhold(key.namespace, key.id);
       this.bus.publish(key.namespace, '/tasks/create', events.TaskCreate, {
         containerId: key.id,
         bundle: init.bundle,

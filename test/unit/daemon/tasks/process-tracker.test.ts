@@ -5,6 +5,7 @@ import { EventBus } from '../../../../daemon/events/bus';
 import { Database } from '../../../../daemon/metadata/database';
 import { initOf, ProcessTracker } from '../../../../daemon/tasks/process-tracker';
 import { TaskStore } from '../../../../daemon/tasks/task-store';
+import { TaskExit } from '../../../../proto/generated/containerd.events';
 
 describe('ProcessTracker', () => {
   let directory: string;
@@ -122,6 +123,22 @@ describe('ProcessTracker', () => {
     expect(found).toMatchObject(exit);
     expect(topics()).toEqual(['/tasks/create', '/tasks/exit']);
     expect(store.unannouncedExits(key)).toEqual([]);
+  });
+
+  test('an exit that waits for a subscriber is not told of a later task of the same name', async () => {
+    tracker.created(key, init);
+    await tracker.exited(initOf(key), exit, { hold: true });
+    tracker.deleted(key, exit, { hold: true });
+    bus.publishOrHold('default', '/tasks/exit', TaskExit, { containerId: 'other', id: 'other' });
+    const controller = new AbortController();
+
+    tracker.created(key, init);
+
+    const seen = bus.subscribe([], controller.signal);
+    controller.abort();
+    const ids: string[] = [];
+    for await (const { event } of seen) ids.push(TaskExit.decode(event?.value ?? Buffer.alloc(0)).containerId);
+    expect(ids).toEqual(['other']);
   });
 
   test('paused() and resumed() follow the state', () => {
