@@ -1,11 +1,8 @@
 // What garbage collection keeps and removes, label by label, on a real database.
 
-import { mkdtempSync, rmSync } from 'node:fs';
-import { tmpdir } from 'node:os';
-import { join } from 'node:path';
-import { prepareGraph, type ResourceNode, removeUnreferenced } from '../../../../daemon/gc/graph';
-import { Database } from '../../../../daemon/metadata/database';
+import { type ResourceNode, removeUnreferenced } from '../../../../daemon/gc/graph';
 import { nowNs } from '../../../../proto/time';
+import { GraphBench } from '../../../suites/graph-bench';
 import { digest, Records } from '../../../suites/records';
 
 const DAY_NS = 86_400_000_000_000n;
@@ -13,25 +10,19 @@ const GC = 'containerd.io/gc';
 const PAST = '2001-01-01T00:00:00Z';
 const FUTURE = '2999-01-01T00:00:00+02:00';
 
-let directory: string;
-let db: Database;
+let bench: GraphBench;
 let records: Records;
 
 beforeEach(() => {
-  directory = mkdtempSync(join(tmpdir(), 'gantry-graph-'));
-  db = Database.open(join(directory, 'meta.db'));
-  prepareGraph(db);
-  records = new Records(db);
+  bench = new GraphBench();
+  records = bench.records;
 });
-afterEach(async () => {
-  await db.close();
-  rmSync(directory, { recursive: true, force: true });
-});
+afterEach(() => bench.close());
 
 /** Collects and returns what was removed, as "type key" with the names of blobs for their digests. */
 function collect(pins: readonly ResourceNode[] = [], names: readonly string[] = []): string[] {
   const byDigest = new Map(names.map((name) => [digest(name), name]));
-  return removeUnreferenced(db, pins, nowNs())
+  return removeUnreferenced(bench.db, pins, nowNs())
     .map(({ type, key }) => `${type} ${byDigest.get(key) ?? key}`)
     .sort();
 }
@@ -97,7 +88,7 @@ describe('removeUnreferenced()', () => {
   });
 
   it('keeps namespaces apart', () => {
-    const other = new Records(db, 'other');
+    const other = new Records(bench.db, 'other');
     records.blob('a').image('image', 'a');
     other
       .blob('a')
@@ -131,7 +122,7 @@ describe('removeUnreferenced()', () => {
         ['content', 'unknown'],
       ]);
     expect(collect([], BLOBS)).toEqual([]);
-    db.transaction(() => db.prepare(`DELETE FROM leases`).run());
+    bench.db.transaction(() => bench.db.prepare(`DELETE FROM leases`).run());
     expect(collect([], BLOBS)).toHaveLength(6);
   });
 
@@ -243,8 +234,8 @@ describe('removeUnreferenced()', () => {
       .blob('b')
       .blob('c')
       .image('image', 'a');
-    db.transaction(() =>
-      db
+    bench.db.transaction(() =>
+      bench.db
         .prepare('UPDATE blobs SET labels = ? WHERE digest = ?')
         .run(JSON.stringify({ [`${GC}.ref.content.0`]: digest('c') }), digest('a')),
     );
@@ -253,7 +244,7 @@ describe('removeUnreferenced()', () => {
 
   it('follows a snapshot that was renamed by its commit', () => {
     records.snapshot('base').snapshot('active', 'base').container('web', 'layer');
-    db.transaction(() => db.prepare(`UPDATE snapshots SET key = 'layer' WHERE key = 'active'`).run());
+    bench.db.transaction(() => bench.db.prepare(`UPDATE snapshots SET key = 'layer' WHERE key = 'active'`).run());
     expect(collect()).toEqual([]);
   });
 
@@ -263,7 +254,7 @@ describe('removeUnreferenced()', () => {
       .snapshot('p')
       .snapshot('c', 'p');
     collect();
-    expect(db.prepare('SELECT * FROM gc_edges').all()).toEqual([]);
+    expect(bench.db.prepare('SELECT * FROM gc_edges').all()).toEqual([]);
   });
 
   it('stands loops of references', () => {

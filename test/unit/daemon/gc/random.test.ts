@@ -1,13 +1,11 @@
 // Random graphs, collected by the daemon's SQL and by a plain walk over the same records written here. The seed of a
 // failure is in the test's name; changes between collections go through UPDATE and DELETE, so the triggers are tested too.
 
-import { mkdtempSync, rmSync } from 'node:fs';
-import { tmpdir } from 'node:os';
-import { join } from 'node:path';
-import { prepareGraph, removeUnreferenced } from '../../../../daemon/gc/graph';
+import { removeUnreferenced } from '../../../../daemon/gc/graph';
 import { findWhy } from '../../../../daemon/gc/why';
-import { Database } from '../../../../daemon/metadata/database';
+import type { Database } from '../../../../daemon/metadata/database';
 import { nowNs } from '../../../../proto/time';
+import { GraphBench } from '../../../suites/graph-bench';
 import { digest, Records } from '../../../suites/records';
 
 const NAMESPACES = ['one', 'two'];
@@ -23,10 +21,9 @@ type Random = (below: number) => number;
 describe.each(SEEDS)('garbage collection of random graph %i', (seed) => {
   it('removes exactly what a plain walk does not reach', async () => {
     const random = randomOf(seed);
-    const directory = mkdtempSync(join(tmpdir(), 'gantry-random-'));
-    const db = Database.open(join(directory, 'meta.db'));
+    const bench = new GraphBench();
+    const { db } = bench;
     try {
-      prepareGraph(db);
       for (const namespace of NAMESPACES) build(db, namespace, random);
       for (let round = 0; round < ROUNDS; round += 1) {
         const live = walk(db);
@@ -40,8 +37,7 @@ describe.each(SEEDS)('garbage collection of random graph %i', (seed) => {
         for (const namespace of NAMESPACES) change(db, namespace, random);
       }
     } finally {
-      await db.close();
-      rmSync(directory, { recursive: true, force: true });
+      await bench.close();
     }
   });
 });

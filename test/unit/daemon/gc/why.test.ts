@@ -1,30 +1,23 @@
 // The chains that `gantry gc why` shows.
 
-import { mkdtempSync, rmSync } from 'node:fs';
-import { tmpdir } from 'node:os';
-import { join } from 'node:path';
-import { prepareGraph, type ResourceNode } from '../../../../daemon/gc/graph';
+import type { ResourceNode } from '../../../../daemon/gc/graph';
 import { findWhy } from '../../../../daemon/gc/why';
-import { Database } from '../../../../daemon/metadata/database';
-import { digest, Records } from '../../../suites/records';
+import { GraphBench } from '../../../suites/graph-bench';
+import { digest, type Records } from '../../../suites/records';
 
-let directory: string;
-let db: Database;
+let bench: GraphBench;
 let records: Records;
 
 beforeEach(() => {
-  directory = mkdtempSync(join(tmpdir(), 'gantry-why-'));
-  db = Database.open(join(directory, 'meta.db'));
-  prepareGraph(db);
-  records = new Records(db);
+  bench = new GraphBench();
+  records = bench.records;
 });
-afterEach(async () => {
-  await db.close();
-  rmSync(directory, { recursive: true, force: true });
-});
+afterEach(() => bench.close());
 
 function why(type: string, key: string, pins: readonly ResourceNode[] = []): string[] {
-  return findWhy(db, { namespace: 'ns', type, key }, pins).map((step) => `${step.type} ${step.key} (${step.cause})`);
+  return findWhy(bench.db, { namespace: 'ns', type, key }, pins).map(
+    (step) => `${step.type} ${step.key} (${step.cause})`,
+  );
 }
 
 describe('findWhy()', () => {
