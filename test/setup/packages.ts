@@ -28,6 +28,7 @@ const NEEDED_PACKAGES = [
   'attr',
   'libcap2-bin',
   'strace',
+  'systemd',
 ] as const;
 
 const POLICY_PATH = '/usr/sbin/policy-rc.d';
