@@ -57,7 +57,7 @@ function traceCall(path: string, milliseconds: number, error: unknown): void {
 }
 
 /** Kinds of objects that are looked for in other namespaces when they are not in the chosen one. */
-type Named = 'image' | 'container' | 'lease';
+type Named = 'image' | 'container' | 'lease' | 'blob' | { readonly snapshotter: string };
 
 /**
  * Runs a lookup; when the object is not there, says whether another namespace has one of that name.
@@ -81,7 +81,7 @@ export async function orElsewhere<T>(
 async function missing(session: Session, what: Named, names: readonly string[], cause: unknown): Promise<CommandError> {
   const elsewhere = await namespacesWith(session, what, names);
   const [first] = elsewhere;
-  const subject = `${what} "${names[0]}"`;
+  const subject = `${typeof what === 'string' ? what : 'snapshot'} "${names[0]}"`;
   if (first === undefined) {
     return new CommandError(`${subject} in namespace "${session.namespace}": not found`, EXIT.notFound, { cause });
   }
@@ -92,19 +92,21 @@ async function missing(session: Session, what: Named, names: readonly string[], 
 
 async function namespacesWith(session: Session, what: Named, names: readonly string[]): Promise<string[]> {
   const { connection } = session;
-  const has = async (namespace: string, name: string): Promise<boolean> => {
-    try {
-      if (what === 'image') await connection.images.get({ name }, { namespace });
-      else if (what === 'container') await connection.containers.get({ id: name }, { namespace });
-      else return (await connection.leases.list({ filters: [`id==${name}`] }, { namespace })).leases.length > 0;
-      return true;
-    } catch {
-      // A hint only: what cannot be looked up is not offered.
-      return false;
-    }
-  };
   const { namespaces } = await connection.namespaces.list({}).catch(() => ({ namespaces: [] }));
   const others = namespaces.map((namespace) => namespace.name).filter((other) => other !== session.namespace);
+  const has = (namespace: string, name: string): Promise<boolean> =>
+    // A hint only: what cannot be looked up is not offered.
+    exists(connection, what, name, namespace).catch(() => false);
   const found = await Promise.all(others.map((other) => Promise.all(names.map((name) => has(other, name)))));
   return others.filter((_, index) => found[index]?.includes(true));
+}
+
+async function exists(connection: Connection, what: Named, name: string, namespace: string): Promise<boolean> {
+  const at = { namespace };
+  if (what === 'image') await connection.images.get({ name }, at);
+  else if (what === 'container') await connection.containers.get({ id: name }, at);
+  else if (what === 'blob') await connection.content.info({ digest: name }, at);
+  else if (what === 'lease') return (await connection.leases.list({ filters: [`id==${name}`] }, at)).leases.length > 0;
+  else await connection.snapshots.stat({ snapshotter: what.snapshotter, key: name }, at);
+  return true;
 }

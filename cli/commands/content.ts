@@ -7,7 +7,7 @@ import { checkDigest } from '../../proto/ids';
 import { usageError } from '../failure';
 import { writeBlob } from '../image/content';
 import { age, bytes, type ListOptions, labelText, line, printJson, printList } from '../output';
-import type { Session } from '../session';
+import { orElsewhere, type Session } from '../session';
 import { collect, parseInteger, parseLabels } from '../values';
 import { action, forEach, group, listOptions } from './shared';
 
@@ -57,13 +57,16 @@ async function list(session: Session, options: ListOptions, filters: string[]): 
 }
 
 async function info(session: Session, _: object, digest: string): Promise<void> {
-  printJson((await session.connection.content.info({ digest })).info);
+  const lookup = () => session.connection.content.info({ digest });
+  printJson((await orElsewhere(session, 'blob', digest, lookup)).info);
 }
 
 async function get(session: Session, _: object, digest: string): Promise<void> {
-  for await (const { data } of session.connection.content.read({ digest })) {
-    if (!process.stdout.write(data)) await new Promise((resolve) => process.stdout.once('drain', resolve));
-  }
+  await orElsewhere(session, 'blob', digest, async () => {
+    for await (const { data } of session.connection.content.read({ digest })) {
+      if (!process.stdout.write(data)) await new Promise((resolve) => process.stdout.once('drain', resolve));
+    }
+  });
 }
 
 async function ingest(session: Session, flags: IngestFlags, ref: string, file: string | undefined): Promise<void> {
@@ -94,12 +97,14 @@ async function active(session: Session, options: ListOptions): Promise<void> {
 async function label(session: Session, _: object, digest: string, pairs: string[]): Promise<void> {
   const labels = parseLabels(pairs);
   const paths = Object.keys(labels).map((key) => `labels.${key}`);
-  await session.connection.content.update({ info: { digest, labels }, updateMask: { paths } });
+  await orElsewhere(session, 'blob', digest, () =>
+    session.connection.content.update({ info: { digest, labels }, updateMask: { paths } }),
+  );
 }
 
 async function remove(session: Session, _: object, digests: string[]): Promise<void> {
   await forEach(digests, async (digest) => {
-    await session.connection.content.delete({ digest });
+    await orElsewhere(session, 'blob', digest, () => session.connection.content.delete({ digest }));
     line(digest);
   });
 }

@@ -7,7 +7,7 @@ import type { Mount } from '../../proto/generated/containerd.types';
 import { namespaceDefaults } from '../container/create';
 import { printable } from '../failure';
 import { age, bytes, type ListOptions, line, note, printJson, printList } from '../output';
-import type { Session } from '../session';
+import { orElsewhere, type Session } from '../session';
 import { collect, parseLabels } from '../values';
 import { action, forEach, group, listOptions } from './shared';
 
@@ -91,19 +91,18 @@ async function tree(session: Session, flags: SnapshotterFlag): Promise<void> {
 }
 
 async function info(session: Session, flags: SnapshotterFlag, key: string): Promise<void> {
-  const { info: row } = await session.connection.snapshots.stat({
-    snapshotter: await snapshotterOf(session, flags),
-    key,
-  });
+  const snapshotter = await snapshotterOf(session, flags);
+  const lookup = () => session.connection.snapshots.stat({ snapshotter, key });
+  const { info: row } = await orElsewhere(session, { snapshotter }, key, lookup);
   printJson(row === undefined ? undefined : plain(row));
 }
 
 async function usage(session: Session, flags: SnapshotterFlag, keys: string[]): Promise<void> {
   const snapshotter = await snapshotterOf(session, flags);
   const wanted = keys.length > 0 ? keys : (await all(session, snapshotter, [])).map(({ name }) => name);
-  const rows = await Promise.all(
-    wanted.map(async (key) => ({ key, ...(await session.connection.snapshots.usage({ snapshotter, key })) })),
-  );
+  const usageOf = (key: string) =>
+    orElsewhere(session, { snapshotter }, key, () => session.connection.snapshots.usage({ snapshotter, key }));
+  const rows = await Promise.all(wanted.map(async (key) => ({ key, ...(await usageOf(key)) })));
   printList(flags, {
     rows,
     columns: [
@@ -117,7 +116,8 @@ async function usage(session: Session, flags: SnapshotterFlag, keys: string[]): 
 
 async function mounts(session: Session, flags: MakeFlags, key: string): Promise<void> {
   const snapshotter = await snapshotterOf(session, flags);
-  const response = await session.connection.snapshots.mounts({ snapshotter, key });
+  const lookup = () => session.connection.snapshots.mounts({ snapshotter, key });
+  const response = await orElsewhere(session, { snapshotter }, key, lookup);
   if (flags.target !== undefined) return printMounts(response.mounts, flags.target);
   printList(flags, {
     rows: response.mounts,
@@ -140,7 +140,9 @@ async function make(
   const labels = parseLabels(flags.label ?? []);
   // Without a label nothing would refer to it, and the next garbage collection would take it.
   labels['containerd.io/gc.root'] ??= new Date().toISOString();
-  const response = await session.connection.snapshots[kind]({ snapshotter, key, parent: parent ?? '', labels });
+  const response = await orElsewhere(session, { snapshotter }, parent ?? '', () =>
+    session.connection.snapshots[kind]({ snapshotter, key, parent: parent ?? '', labels }),
+  );
   if (flags.target !== undefined) printMounts(response.mounts, flags.target);
   else note(`made ${kind === 'view' ? 'view' : 'active snapshot'} "${key}"`);
 }
@@ -161,7 +163,9 @@ async function commit(session: Session, flags: MakeFlags, name: string, key: str
   const snapshotter = await snapshotterOf(session, flags);
   const labels = parseLabels(flags.label ?? []);
   labels['containerd.io/gc.root'] ??= new Date().toISOString();
-  await session.connection.snapshots.commit({ snapshotter, name, key, labels });
+  await orElsewhere(session, { snapshotter }, key, () =>
+    session.connection.snapshots.commit({ snapshotter, name, key, labels }),
+  );
   line(name);
 }
 
@@ -169,13 +173,15 @@ async function label(session: Session, flags: SnapshotterFlag, name: string, pai
   const labels = parseLabels(pairs);
   const paths = Object.keys(labels).map((key) => `labels.${key}`);
   const snapshotter = await snapshotterOf(session, flags);
-  await session.connection.snapshots.update({ snapshotter, info: { name, labels }, updateMask: { paths } });
+  await orElsewhere(session, { snapshotter }, name, () =>
+    session.connection.snapshots.update({ snapshotter, info: { name, labels }, updateMask: { paths } }),
+  );
 }
 
 async function remove(session: Session, flags: SnapshotterFlag, keys: string[]): Promise<void> {
   const snapshotter = await snapshotterOf(session, flags);
   await forEach(keys, async (key) => {
-    await session.connection.snapshots.remove({ snapshotter, key });
+    await orElsewhere(session, { snapshotter }, key, () => session.connection.snapshots.remove({ snapshotter, key }));
     line(key);
   });
 }

@@ -87,6 +87,31 @@ suite('gantry', () => {
     await run('containers', 'rm', 'here');
   });
 
+  test('blobs and snapshots of another namespace are pointed at, whatever is asked of them', async () => {
+    const digest = (await run('content', 'ls', '-q')).stdout.split('\n')[0] ?? '';
+    const key = (await run('snapshots', 'ls', '-q')).stdout.split('\n')[0] ?? '';
+    const commands = [
+      ...[['info'], ['get'], ['rm']].map((verb) => ['content', ...verb, digest]),
+      ['content', 'label', digest, 'a=b'],
+      ...[['info'], ['usage'], ['mounts'], ['rm'], ['prepare', 'new'], ['view', 'new'], ['commit', 'new']].map(
+        (verb) => ['snapshots', ...verb, key],
+      ),
+      ['snapshots', 'label', key, 'a=b'],
+    ];
+
+    for (const command of commands) {
+      const what = command[0] === 'content' ? `blob "${digest}"` : `snapshot "${key}"`;
+      expect(await run('-n', 'elsewhere', ...command)).toEqual({
+        code: 4,
+        stdout: '',
+        stderr: `gantry: ${what} exists in namespace "default"; use -n default\n`,
+      });
+    }
+    expect((await run('content', 'info', `sha256:${'0'.repeat(64)}`)).stderr).toBe(
+      `gantry: blob "sha256:${'0'.repeat(64)}" in namespace "default": not found\n`,
+    );
+  });
+
   test('global options may stand after the command', async () => {
     expect((await run('containers', 'ls', '-q', '--namespace', 'empty')).stdout).toBe('');
     expect((await run('images', 'ls', '--address', '/nonexistent.sock')).stderr).toBe(
