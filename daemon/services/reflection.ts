@@ -5,6 +5,7 @@ import { EventEmitter } from 'node:events';
 import { existsSync, globSync } from 'node:fs';
 import { join, resolve } from 'node:path';
 import type { Server, ServiceDefinition, UntypedServiceImplementation } from '@grpc/grpc-js';
+import type { PackageDefinition } from '@grpc/proto-loader';
 import type { MessageType, Method } from '../../proto/codec';
 import { internal } from '../../proto/errors';
 import { defineService, type Service } from '../grpc/handler';
@@ -56,12 +57,11 @@ async function* answer(implementation: Implementation, requests: AsyncIterable<B
 function load(services: readonly string[]): Map<string, Implementation> {
   // Required here and not imported above: this is what makes the service cheap until it is used.
   const { ReflectionService } = require('@grpc/reflection') as typeof import('@grpc/reflection');
-  const { loadSync } = require('@grpc/proto-loader') as typeof import('@grpc/proto-loader');
+  const { loadDescriptors } = require('./descriptors') as typeof import('./descriptors');
   const directory = protoDirectory();
   const files = globSync(PACKAGES.concat(services.map(packagePath)), { cwd: directory }).sort();
-  const definition = loadSync(files, { includeDirs: [directory] });
-  // Every entry carries the descriptors of all files, and the library decodes them once for each entry it gets.
-  const entry = Object.entries(definition).slice(0, 1);
+  // Of a package definition the library reads only the descriptors in its entries.
+  const definition = { api: { fileDescriptorProtos: loadDescriptors(directory, files) } };
   const result = new Map<string, Implementation>();
   const recorder = {
     addService: (added: ServiceDefinition, handlers: UntypedServiceImplementation) => {
@@ -69,7 +69,7 @@ function load(services: readonly string[]): Map<string, Implementation> {
       result.set(path.split('/')[1] ?? '', { definition: added, handlers });
     },
   };
-  new ReflectionService(Object.fromEntries(entry), { services: [...services] }).addToServer(
+  new ReflectionService(definition as unknown as PackageDefinition, { services: [...services] }).addToServer(
     recorder as unknown as Server,
   );
   return result;

@@ -1,5 +1,5 @@
 // A Python program, generated from proto/api by Debian's protoc and gRPC plugin, uses the whole line from blobs to events;
-// against containerd and against gantryd it sees the same.
+// against containerd and against gantryd it sees the same. Another one learns the API from the server itself.
 
 import fs from 'node:fs';
 import path from 'node:path';
@@ -14,10 +14,13 @@ const TIMEOUT_MS = 120_000;
 const PYTHON = ['/usr/bin/python3', '-I'];
 
 let stubs: string;
+/** protoc's descriptors of the same files. */
+let descriptors: string;
 
 beforeAll(async () => {
   await installedContainerd();
   stubs = temporaryDirectory('stubs');
+  descriptors = path.join(stubs, 'descriptors.binpb');
   await generateStubs(stubs);
 }, TIMEOUT_MS);
 
@@ -44,14 +47,50 @@ test(
   TIMEOUT_MS,
 );
 
+test(
+  'a client that knows only the reflection protocol learns the API as protoc knows it',
+  async () => {
+    const program = path.join(PROJECT_ROOT, 'test', 'python', 'reflection.py');
+
+    const seen = await withDaemon(await startGantryd(), async ({ address }) =>
+      JSON.parse(await mustRun([...PYTHON, program, stubs, address, descriptors], { timeoutMs: TIMEOUT_MS })),
+    );
+
+    const expected = {
+      methods: expect.objectContaining({
+        'containerd.services.leases.v1.Leases': [
+          'AddResource',
+          'Create',
+          'Delete',
+          'DeleteResource',
+          'List',
+          'ListResources',
+        ],
+        'grpc.reflection.v1.ServerReflection': ['ServerReflectionInfo'],
+      }),
+      event: ['container_id', 'id', 'pid', 'exit_status', 'exited_at'],
+      files: expect.any(Number),
+      "unlike protoc's": [],
+      version: expect.stringMatching(/^v\d/),
+      unknown: [5, 5],
+      'in one stream': 2,
+    };
+    expect(seen).toEqual({ v1: expected, v1alpha: expected });
+  },
+  TIMEOUT_MS,
+);
+
 async function generateStubs(target: string): Promise<void> {
   const root = path.join(PROJECT_ROOT, 'proto', 'api');
-  const protos = fs
-    .readdirSync(path.join(root, 'containerd'), { recursive: true, encoding: 'utf8' })
-    .filter((name) => name.endsWith('.proto'))
-    .map((name) => path.join('containerd', name));
+  const protos = ['containerd', 'grpc'].flatMap((folder) =>
+    fs
+      .readdirSync(path.join(root, folder), { recursive: true, encoding: 'utf8' })
+      .filter((name) => name.endsWith('.proto'))
+      .map((name) => path.join(folder, name)),
+  );
   const plugin = '--plugin=protoc-gen-grpc_python=/usr/bin/grpc_python_plugin';
   const outputs = [`--python_out=${target}`, `--grpc_python_out=${target}`];
+  outputs.push('--include_imports', `--descriptor_set_out=${descriptors}`);
   await mustRun(['/usr/bin/protoc', `-I${root}`, plugin, ...outputs, ...protos]);
 }
 
