@@ -1,18 +1,26 @@
-// The options that describe a container: run and containers create have them in common.
+// The options that several commands have in common: those of a process, and those of a container.
 
 import type { Command } from 'commander';
+import type { CreateOptions } from '../container/create';
 import { collect } from '../values';
 
-/** Adds the options; their values are a CreateOptions. */
-export function createOptions(command: Command): Command {
+export type ProcessOptions = Pick<CreateOptions, 'tty' | 'env' | 'envFile' | 'user' | 'cwd'>;
+
+/** Adds what describes a process; the values are ProcessOptions. */
+export function processOptions(command: Command): Command {
   return command
     .passThroughOptions()
     .option('-t, --tty', 'give the process a terminal')
     .option('-e, --env <name=value>', 'environment variable; NAME alone takes it from here (repeatable)', collect)
     .option('--env-file <file>', 'environment variables, one a line (repeatable)', collect)
-    .option('-u, --user <user[:group]>', 'user and group, as names in the image or as numbers')
+    .option('-u, --user <user[:group]>', 'user and group, as names in the container or as numbers')
+    .option('-w, --cwd <directory>', 'working directory in the container');
+}
+
+/** Adds what describes a container and its process; the values are a CreateOptions. */
+export function createOptions(command: Command): Command {
+  return processOptions(command)
     .option('--group-add <group>', 'additional group (repeatable)', collect)
-    .option('-w, --cwd <directory>', 'working directory in the container')
     .option('--entrypoint <command>', "instead of the image's entrypoint; empty for none")
     .option('--hostname <name>', 'host name (default: the container id)')
     .option('--mount <fields>', 'type=bind,src=/a,dst=/b,options=rbind:ro (repeatable)', collect)

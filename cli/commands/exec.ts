@@ -16,17 +16,13 @@ import { exitStatusOf, supervise } from '../task/process';
 import { SignalForwarder } from '../task/signals';
 import { logStdio, makeFifos, parseLogUri, removeFifos, type Stdio } from '../task/stdio';
 import { requireTerminal, terminalSize } from '../task/terminal';
-import { collect, mergeEnvironment, parseDuration, parseEnvironment, randomId } from '../values';
+import { mergeEnvironment, parseDuration, parseEnvironment, randomId } from '../values';
+import { type ProcessOptions, processOptions } from './create-options';
 import { action } from './shared';
 
-interface ExecOptions {
+interface ExecOptions extends ProcessOptions {
   readonly detach?: boolean;
-  readonly tty?: boolean;
   readonly interactive?: boolean;
-  readonly env?: readonly string[];
-  readonly envFile?: readonly string[];
-  readonly user?: string;
-  readonly cwd?: string;
   readonly execId?: string;
   readonly logUri?: string;
   readonly privileged?: boolean;
@@ -34,17 +30,12 @@ interface ExecOptions {
 }
 
 export function registerExec(parent: Command): void {
-  parent
+  const exec = parent
     .command('exec <container> <command...>')
     .description('run a command in a running container')
-    .passThroughOptions()
     .option('-d, --detach', 'leave it running and print its exec id')
-    .option('-t, --tty', 'give the process a terminal')
-    .option('-i, --interactive', 'pass standard input on')
-    .option('-e, --env <name=value>', 'environment variable (repeatable)', collect)
-    .option('--env-file <file>', 'environment variables, one a line (repeatable)', collect)
-    .option('-u, --user <user[:group]>', 'user and group, as names in the container or as numbers')
-    .option('-w, --cwd <directory>', 'working directory in the container')
+    .option('-i, --interactive', 'pass standard input on');
+  processOptions(exec)
     .option('--exec-id <id>', 'id of the process (default: made up)')
     .option('--log-uri <uri>', 'where output goes: file:///path, binary:///path')
     .option('--stop-timeout <duration>', 'from ctrl-C to SIGKILL; 0 waits for ever', '0')

@@ -7,20 +7,16 @@ import { isNotFound, messageOf } from '../../proto/errors';
 import type { StateResponse } from '../../proto/generated/containerd.task.v3';
 import { Status } from '../../proto/generated/containerd.v1.types';
 import { fromTimestamp, nowNs } from '../../proto/time';
-import type { Logger } from '../log';
-import { Bundle, type BundleDirectories, scanBundles, workPaths } from './bundle';
+import { Bundle, scanBundles, workPaths } from './bundle';
 import { removeTree } from './bundle-removal';
 import { exitOf } from './exit-record';
-import type { ProcessTracker } from './process-tracker';
-import type { RuntimeResolver } from './runtimes';
+import type { ShimParts } from './parts';
 import { SerialQueue } from './serial-queue';
 import { ShimClient } from './shim-client';
 import { ShimLog } from './shim-log';
 import { killStrayShims } from './shim-process';
 import { Task } from './task';
-import type { TaskCleaner } from './task-cleaner';
-import type { TaskRegistry } from './task-registry';
-import type { ProcessRecord, TaskStore } from './task-store';
+import type { ProcessRecord } from './task-store';
 
 /** A shim that has not answered by then is reported; it is waited for as long as its socket stays open. */
 const SLOW_SHIM_MS = 5000;
@@ -29,23 +25,12 @@ const BURIALS_MAX = 4;
 const LATE_STRAYS_MS = 10_000;
 const UNKNOWN_STATUS = 255;
 
-export interface AdoptionParts {
-  readonly store: TaskStore;
-  readonly tracker: ProcessTracker;
-  readonly registry: TaskRegistry;
-  readonly resolver: RuntimeResolver;
-  readonly cleaner: TaskCleaner;
-  readonly directories: BundleDirectories;
-  readonly logger: Logger;
-  readonly onShimGone: (task: Task) => void;
-}
-
 export class TaskAdoption {
-  private readonly parts: AdoptionParts;
+  private readonly parts: ShimParts;
   private readonly stop = new AbortController();
   private strayTimer: NodeJS.Timeout | undefined;
 
-  constructor(parts: AdoptionParts) {
+  constructor(parts: ShimParts) {
     this.parts = parts;
   }
 

@@ -3,18 +3,17 @@
 
 import { messageOf } from '../../proto/errors';
 import { nowNs } from '../../proto/time';
-import type { Logger } from '../log';
 import { removeBundle } from './bundle-removal';
 import { removeCgroups } from './cgroup-removal';
 import { exitOf } from './exit-record';
 import type { ShimDeleter, ShimLauncher } from './launcher';
-import { initOf, type ProcessTracker } from './process-tracker';
+import type { TaskParts } from './parts';
+import { initOf } from './process-tracker';
 import { ShimClient } from './shim-client';
 import { ShimLog } from './shim-log';
 import { killBundleProcesses, killShimProcess, removeDeadSocket } from './shim-process';
 import type { Task } from './task';
-import type { TaskRegistry } from './task-registry';
-import type { Exit, TaskStore } from './task-store';
+import type { Exit } from './task-store';
 
 /** Status of a process that died with its shim, or of which nothing is known (shim v2 protocol, `delete`). */
 const KILLED_STATUS = 137;
@@ -22,13 +21,9 @@ const UNKNOWN_STATUS = 255;
 const SHUTDOWN_TIMEOUT_MS = 3000;
 const SIGKILL = 9;
 
-export interface CleanerParts {
-  readonly store: TaskStore;
-  readonly tracker: ProcessTracker;
-  readonly registry: TaskRegistry;
+export interface CleanerParts extends TaskParts {
   readonly deleter: ShimDeleter;
   readonly ownLauncher: ShimLauncher;
-  readonly logger: Logger;
 }
 
 export class TaskCleaner {

@@ -6,17 +6,15 @@ import { Options as RuncOptions } from '../../proto/generated/containerd.runc.v1
 import type { Mount } from '../../proto/generated/containerd.types';
 import type { Any } from '../../proto/generated/google.protobuf';
 import { fromTimestamp, nowNs } from '../../proto/time';
-import type { Logger } from '../log';
-import { Bundle, type BundleDirectories } from './bundle';
+import { Bundle } from './bundle';
 import type { ShimLauncher } from './launcher';
-import { initOf, type ProcessTracker } from './process-tracker';
-import type { ResolvedRuntime, RuntimeResolver } from './runtimes';
+import type { ShimParts } from './parts';
+import { initOf } from './process-tracker';
+import type { ResolvedRuntime } from './runtimes';
 import { isShimGone, ShimClient } from './shim-client';
 import { ShimLog } from './shim-log';
 import { containerNotFound, Task, taskNotFound } from './task';
-import type { TaskCleaner } from './task-cleaner';
-import type { TaskRegistry } from './task-registry';
-import type { ContainerParts, Exit, ProcessIo, ProcessKey, TaskKey, TaskStore } from './task-store';
+import type { ContainerParts, Exit, ProcessIo, ProcessKey, TaskKey } from './task-store';
 
 /** Runtimes whose options must be those of runc. */
 const RUNC_RUNTIME = 'io.containerd.runc.v2';
@@ -29,17 +27,8 @@ export interface CreateRequest extends ProcessIo {
   readonly runtimePath: string;
 }
 
-export interface LifecycleParts {
-  readonly store: TaskStore;
-  readonly tracker: ProcessTracker;
-  readonly registry: TaskRegistry;
-  readonly resolver: RuntimeResolver;
+export interface LifecycleParts extends ShimParts {
   readonly launchers: { readonly own: ShimLauncher; readonly foreign: ShimLauncher };
-  readonly cleaner: TaskCleaner;
-  readonly directories: BundleDirectories;
-  readonly logger: Logger;
-  /** Called when the connection to a task's shim is lost. */
-  readonly onShimGone: (task: Task) => void;
 }
 
 export class TaskLifecycle {
