@@ -1,8 +1,7 @@
 // gantry completion: scripts for shells. They call the hidden command __complete, which knows the command tree and
 // asks the daemon for names; a daemon that does not answer only means that no names are offered.
 
-import type { Command } from 'commander';
-import { Argument } from 'commander';
+import { Argument, type Command, type Option } from 'commander';
 import { write } from '../output';
 import { addressOf, type GlobalOptions, namespaceOf, type Session, withSession } from '../session';
 
@@ -101,14 +100,17 @@ async function complete(program: Command, words: readonly string[]): Promise<Can
   const last = words.at(-1) ?? '';
   const { command, operands, globals, pending } = walk(program, typed);
   if (pending !== undefined) {
-    return pending === 'namespace' ? named(program, globals, 'namespaces', last) : [];
+    if (pending.argChoices !== undefined) return choices(pending.argChoices, last);
+    return pending.attributeName() === 'namespace' ? named(program, globals, 'namespaces', last) : [];
   }
   if (last.startsWith('-')) return optionsOf(command).filter(([word]) => word.startsWith(last));
   const children = command.commands
     .filter((child) => !child.name().startsWith('__') && child.name().startsWith(last))
     .map((child) => [child.name(), child.description()] as const);
   if (command.commands.length > 0) return children;
-  const kind = kindOf(command, operands);
+  const argument = argumentAt(command, operands);
+  if (argument?.argChoices !== undefined) return choices(argument.argChoices, last);
+  const kind = argument && kindOf(command, argument.name());
   return kind === undefined ? [] : named(program, globals, kind, last);
 }
 
@@ -116,19 +118,19 @@ interface Position {
   readonly command: Command;
   readonly operands: number;
   readonly globals: GlobalOptions;
-  /** Name of an option whose value comes next. */
-  readonly pending: string | undefined;
+  /** An option whose value comes next. */
+  readonly pending: Option | undefined;
 }
 
 /** Follows the words that are complete: into commands, over options and their values. */
 function walk(program: Command, words: readonly string[]): Position {
   let command = program;
   let operands = 0;
-  let pending: string | undefined;
+  let pending: Option | undefined;
   const globals: Record<string, string> = {};
   for (const word of words) {
     if (pending !== undefined) {
-      globals[pending] = word;
+      globals[pending.attributeName()] = word;
       pending = undefined;
       continue;
     }
@@ -137,7 +139,7 @@ function walk(program: Command, words: readonly string[]): Position {
       const option = [...command.options, ...program.options].find(
         ({ short, long }) => flag === short || flag === long,
       );
-      if (option?.required === true && value === undefined) pending = option.attributeName();
+      if (option?.required === true && value === undefined) pending = option;
       else if (option !== undefined && value !== undefined) globals[option.attributeName()] = value;
       continue;
     }
@@ -149,17 +151,23 @@ function walk(program: Command, words: readonly string[]): Position {
 }
 
 function optionsOf(command: Command): Candidate[] {
-  return [...command.options, ...(command.parent === null ? [] : [])]
+  return command.options
     .flatMap(({ long, description }) => (long ? [[long, description] as const] : []))
     .concat([['--help', 'explain this command']]);
 }
 
-function kindOf(command: Command, operands: number): keyof typeof LISTS | undefined {
+function choices(words: readonly string[], prefix: string): Candidate[] {
+  return words.filter((word) => word.startsWith(prefix)).map((word) => [word, '']);
+}
+
+function argumentAt(command: Command, operands: number): Argument | undefined {
   const declared = command.registeredArguments;
   const argument = declared[Math.min(operands, declared.length - 1)];
-  if (argument === undefined || (operands >= declared.length && !argument.variadic)) return undefined;
+  return operands < declared.length || argument?.variadic === true ? argument : undefined;
+}
+
+function kindOf(command: Command, name: string): keyof typeof LISTS | undefined {
   const parent = command.parent?.name();
-  const name = argument.name();
   if (name === 'names' || name === 'name') return parent === 'namespaces' ? 'namespaces' : 'images';
   if (parent === 'leases') return 'leases';
   // The id of a new container is for the user to choose.

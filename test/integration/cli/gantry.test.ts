@@ -128,6 +128,8 @@ suite('gantry', () => {
     expect(await complete('run', '--mem')).toContain('--memory');
     expect(await complete('run', '--rm', 'docker.io/library/b')).toContain('docker.io/library/busybox:latest');
     expect(await complete('-n', 'def')).toContain('default');
+    expect(await complete('completion', '')).toEqual(['bash', 'zsh', 'fish', '']);
+    expect(await complete('images', 'ls', '--format', 'j')).toEqual(['json', '']);
     for (const shell of ['bash', 'zsh', 'fish']) {
       expect((await run('completion', shell)).stdout).toContain('gantry __complete');
     }
