@@ -5,7 +5,7 @@ import { BUSYBOX_IMAGE } from '../images/busybox';
 import { DEBIAN_IMAGE } from '../images/debian';
 import { mustRun, runCommand, waitFor } from '../setup/command';
 import type { TestDaemon } from '../setup/daemons';
-import { processesWithArgument } from '../setup/leftovers';
+import { processesOf } from '../setup/leftovers';
 
 /** A daemon under measurement and the files it is fed with. */
 export interface Subject {
@@ -186,7 +186,7 @@ async function idleShimMemory(subject: Subject): Promise<number> {
 }
 
 function shims(daemon: TestDaemon): number[] {
-  return processesWithArgument(daemon.address)
+  return processesOf(daemon)
     .map(({ pid }) => pid)
     .filter((pid) => pid !== daemon.pid);
 }

@@ -12,7 +12,7 @@ import { PROJECT_ROOT } from '../setup/cache';
 import { type ContainerdRelease, installedContainerd, unpackedContainerd } from '../setup/clients';
 import { mustRun, runCommand, waitFor } from '../setup/command';
 import { startContainerd, type TestDaemon, temporaryDirectory } from '../setup/daemons';
-import { processesWithArgument } from '../setup/leftovers';
+import { processesOf } from '../setup/leftovers';
 
 const OUR_BIN = path.join(PROJECT_ROOT, 'dist', 'bin');
 const TIMEOUT_MS = 600_000;
@@ -90,7 +90,7 @@ describe(`containerd 1.6.20 with the runtime ${RUNTIME}`, () => {
     const listed = await mustRun(ctr('tasks', 'ls'));
     const taskPid = Number(/^k1\s+(\d+)/m.exec(listed)?.[1]);
     expect(taskPid).toBeGreaterThan(1);
-    for (const { pid, commandLine } of processesWithArgument(daemon.address)) {
+    for (const { pid, commandLine } of processesOf(daemon)) {
       if (commandLine.includes('shim.js')) process.kill(pid, 'SIGKILL');
     }
     await waitFor('the task to be gone', async () => !(await mustRun(ctr('tasks', 'ls'))).includes('k1'));

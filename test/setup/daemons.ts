@@ -15,7 +15,7 @@ import {
   killCgroups,
   killIfThere,
   mountsBelow,
-  processesWithArgument,
+  processesOf,
   removeCgroups,
   unmountBelow,
 } from './leftovers';
@@ -111,7 +111,7 @@ export class TestDaemon {
   /** What containers of this daemon have left on the machine: shims, cgroups and mounts. Empty when all are removed. */
   leftovers(): string[] {
     return [
-      ...processesWithArgument(this.address)
+      ...processesOf(this)
         .filter(({ pid }) => pid !== this.#process?.pid)
         .map(({ pid, commandLine }) => `process ${pid}: ${commandLine}`),
       // The folder of the namespace itself stays: the parent of a container's cgroup belongs to nobody.
@@ -125,11 +125,11 @@ export class TestDaemon {
   /** Stops the daemon, kills its shims and containers, and removes their cgroups, mounts and all folders. */
   async destroy(): Promise<void> {
     await this.stop().catch(() => undefined);
-    for (const { pid } of processesWithArgument(this.address)) {
+    for (const { pid } of processesOf(this)) {
       killIfThere(pid);
     }
     killCgroups(this.namespace);
-    await waitFor(`end of the processes of ${this.directory}`, () => processesWithArgument(this.address).length === 0);
+    await waitFor(`end of the processes of ${this.directory}`, () => processesOf(this).length === 0);
     await removeCgroups(this.namespace);
     unmountBelow(this.directory);
     removeOutside(this.state, this.namespace);

@@ -7,19 +7,37 @@ import path from 'node:path';
 import { isErrno } from '../../proto/errors';
 import { waitFor } from './command';
 
+/** Folder of bundles in the state directory, of gantryd as of containerd. */
+const BUNDLES = 'io.containerd.runtime.v2.task/';
 const CGROUP_ROOT = '/sys/fs/cgroup';
 const REMOVE_TIMEOUT_MS = 5_000;
 
-/** Running processes one of whose arguments is exactly `argument`. */
-export function processesWithArgument(argument: string): { pid: number; commandLine: string }[] {
-  const found: { pid: number; commandLine: string }[] = [];
+export interface FoundProcess {
+  readonly pid: number;
+  readonly commandLine: string;
+  /** Its working directory. */
+  readonly directory: string;
+}
+
+/** Running processes of a daemon: those that name its socket, and shims, which work in a bundle. */
+export function processesOf(daemon: { address: string; state: string }): FoundProcess[] {
+  const bundles = path.join(daemon.state, BUNDLES);
+  const found: FoundProcess[] = [];
   for (const entry of fs.readdirSync('/proc')) {
     const words = /^\d+$/.test(entry) ? readIfThere(`/proc/${entry}/cmdline`)?.split('\0') : undefined;
-    if (words?.includes(argument)) {
-      found.push({ pid: Number(entry), commandLine: words.join(' ').trim() });
+    if (words === undefined) continue;
+    const directory = workingDirectory(entry);
+    if (words.includes(daemon.address) || directory.startsWith(bundles)) {
+      found.push({ pid: Number(entry), commandLine: words.join(' ').trim(), directory });
     }
   }
   return found;
+}
+
+/** Pid of the shim that works in a bundle; undefined when there is none. */
+export function shimIn(bundle: string): number | undefined {
+  const pid = fs.readdirSync('/proc').find((entry) => /^\d+$/.test(entry) && workingDirectory(entry) === bundle);
+  return pid === undefined ? undefined : Number(pid);
 }
 
 /** Kills a process with SIGKILL. It may be gone already. */
@@ -112,6 +130,18 @@ function foldersIn(directory: string): string[] {
 
 function foldersBelow(directory: string): string[] {
   return foldersIn(directory).flatMap((folder) => [folder, ...foldersBelow(folder)]);
+}
+
+/** Empty for a process that is gone, and for one that must not be looked at. */
+function workingDirectory(pid: string): string {
+  try {
+    return fs.readlinkSync(`/proc/${pid}/cwd`);
+  } catch (error) {
+    if (isErrno(error, 'ENOENT', 'ESRCH', 'EACCES')) {
+      return '';
+    }
+    throw error;
+  }
 }
 
 function readIfThere(file: string): string | undefined {
