@@ -13,6 +13,8 @@ export interface Layer {
 export interface Driver {
   readonly name: string;
   readonly root: string;
+  /** Whether a snapshot holds only what differs from its parents, so that it can get one when it is committed. */
+  readonly canRebase: boolean;
 
   /** Makes the data of a new active snapshot or view. Leftovers of the same number are nobody's and are removed. */
   create(layer: Layer): Promise<void>;

@@ -31,7 +31,7 @@ interface Creation {
 export class LocalSnapshotter implements Snapshotter {
   readonly name: string;
   readonly root: string;
-  readonly capabilities: readonly string[] = [];
+  readonly capabilities: readonly string[];
   readonly #driver: Driver;
   readonly #records: SnapshotRecords;
   readonly #ids: SnapshotIds;
@@ -41,6 +41,7 @@ export class LocalSnapshotter implements Snapshotter {
   private constructor(driver: Driver, records: SnapshotRecords, ids: SnapshotIds) {
     this.name = driver.name;
     this.root = driver.root;
+    this.capabilities = driver.canRebase ? ['rebase'] : [];
     this.#driver = driver;
     this.#records = records;
     this.#ids = ids;
@@ -100,16 +101,14 @@ export class LocalSnapshotter implements Snapshotter {
   }
 
   async commit(namespace: string, name: string, key: string, options: CommitOptions = {}): Promise<void> {
-    const { id, parent } = this.#records.checkCommit(namespace, name, key);
-    if (options.parent && parent === '') {
-      throw notImplemented(`snapshot "${key}": snapshotter "${this.name}" cannot set a parent on commit`);
-    }
+    const { id } = this.#checkCommit(namespace, name, key, options);
     const [usage] = await Promise.all([this.#driver.usage(id), this.#driver.sync(id)]);
     this.#records.db.transaction(() => {
       // Whatever became of the key and the name meanwhile.
-      const record = this.#records.checkCommit(namespace, name, key);
+      const record = this.#checkCommit(namespace, name, key, options);
       if (record.id !== id) throw failedPrecondition(`snapshot "${key}" was replaced while it was committed`);
-      this.#records.commit(id, name, { labels: options.labels ?? {}, usage, nowNs: nowNs() });
+      const { parentId } = record;
+      this.#records.commit(id, name, { parentId, labels: options.labels ?? {}, usage, nowNs: nowNs() });
       options.within?.();
     });
   }
@@ -155,6 +154,16 @@ export class LocalSnapshotter implements Snapshotter {
       this.#pending.delete(layer.id);
     }
     return this.#driver.mounts(layer);
+  }
+
+  /** The snapshot of the key with the parent that it will have: one without may get one now. */
+  #checkCommit(namespace: string, name: string, key: string, { parent = '' }: CommitOptions): SnapshotRecord {
+    const record = this.#records.checkCommit(namespace, name, key);
+    if (parent === '' || record.parent !== '') return record;
+    if (!this.#driver.canRebase) {
+      throw notImplemented(`snapshot "${key}": snapshotter "${this.name}" cannot set a parent on commit`);
+    }
+    return { ...record, parent, parentId: this.#records.checkParent(namespace, parent).id };
   }
 
   #checkNew(namespace: string, key: string, parent: string, options: CreateOptions): SnapshotRecord | undefined {

@@ -12,6 +12,7 @@ const LAYER_MODE = 0o755;
 
 export class NativeDriver implements Driver {
   readonly name = 'native';
+  readonly canRebase = false;
   readonly root: string;
   readonly #directories: SnapshotDirectories;
 

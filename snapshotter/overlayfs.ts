@@ -25,6 +25,7 @@ const ALL_IDS = 4294967295;
 
 export class OverlayfsDriver implements Driver {
   readonly name = 'overlayfs';
+  readonly canRebase = true;
   readonly root: string;
   readonly #directories: SnapshotDirectories;
   readonly #options: readonly string[];

@@ -102,11 +102,19 @@ export class SnapshotRecords {
     checkKey(key);
     if (this.find(namespace, key) !== undefined) throw alreadyExists(`snapshot "${key}"`);
     if (parent === '') return undefined;
-    const record = this.find(namespace, parent);
-    if (record === undefined) throw notFound(`parent snapshot ${parent} does not exist`);
+    const record = this.#findParent(namespace, parent);
     if (record.kind !== 'committed') {
       const full = fullKey(namespace, record);
       throw invalidArgument(`failed to create snapshot: parent "${full}" is not committed snapshot`);
+    }
+    return record;
+  }
+
+  /** The parent that a snapshot gets when it is committed. @throws NOT_FOUND, FAILED_PRECONDITION */
+  checkParent(namespace: string, parent: string): SnapshotRecord {
+    const record = this.#findParent(namespace, parent);
+    if (record.kind !== 'committed') {
+      throw failedPrecondition(`failed to commit snapshot: parent "${fullKey(namespace, record)}" is not committed`);
     }
     return record;
   }
@@ -135,15 +143,20 @@ export class SnapshotRecords {
   commit(
     id: number,
     name: string,
-    values: { labels: Readonly<Record<string, string>>; usage: SnapshotUsage; nowNs: bigint },
+    values: {
+      parentId: number | undefined;
+      labels: Readonly<Record<string, string>>;
+      usage: SnapshotUsage;
+      nowNs: bigint;
+    },
   ): void {
-    const { labels, usage, nowNs } = values;
+    const { parentId, labels, usage, nowNs } = values;
     this.db
       .prepare(
-        `UPDATE snapshots SET key = ?, kind = 'committed', labels = ?, size = ?, inodes = ?, created_at = ?, updated_at = ?
-        WHERE id = ?`,
+        `UPDATE snapshots SET key = ?, kind = 'committed', parent_id = ?, labels = ?, size = ?, inodes = ?, created_at = ?,
+        updated_at = ? WHERE id = ?`,
       )
-      .run(name, serialize(labels), usage.sizeBytes, usage.inodes, nowNs, nowNs, id);
+      .run(name, parentId ?? null, serialize(labels), usage.sizeBytes, usage.inodes, nowNs, nowNs, id);
   }
 
   setLabels(id: number, labels: Readonly<Record<string, string>>, nowNs: bigint): void {
@@ -156,6 +169,12 @@ export class SnapshotRecords {
     const child = this.db.prepare('SELECT 1 FROM snapshots WHERE parent_id = ? LIMIT 1').get(id);
     if (child !== undefined) throw failedPrecondition('cannot remove snapshot with child');
     this.db.prepare('DELETE FROM snapshots WHERE id = ?').run(id);
+  }
+
+  #findParent(namespace: string, parent: string): SnapshotRecord {
+    const record = this.find(namespace, parent);
+    if (record === undefined) throw notFound(`parent snapshot ${parent} does not exist`);
+    return record;
   }
 }
 

@@ -4,10 +4,11 @@ import { join } from 'node:path';
 import { ApiServer } from '../../daemon/grpc/server';
 import { remoteApi } from '../suites/api';
 import { openSnapshotBench } from '../suites/snapshot-bench';
+import { rebaseSuite } from '../suites/snapshot-rebase';
 import { snapshotterSuite } from '../suites/snapshotter.suite';
 
 for (const snapshotter of ['overlayfs', 'native']) {
-  snapshotterSuite('gRPC', snapshotter, async () => {
+  const open = async () => {
     const bench = await openSnapshotBench();
     const server = new ApiServer([bench.service], {
       durable: () => bench.db.durable(),
@@ -26,5 +27,7 @@ for (const snapshotter of ['overlayfs', 'native']) {
         await bench.close();
       },
     };
-  });
+  };
+  snapshotterSuite('gRPC', snapshotter, open);
+  rebaseSuite(snapshotter, snapshotter === 'overlayfs', open);
 }
