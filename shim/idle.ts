@@ -10,9 +10,18 @@ const PAUSE_MS = 30_000;
 
 type CollectGarbage = (options: { type: 'major'; execution: 'sync' | 'async'; flavor: 'last-resort' }) => unknown;
 
+/** A collection touches all memory, so a forked shim loses what it shares with the zygote: 3 MB. */
+const FORKED_GARBAGE_MIN = 4 << 20;
+
 export class IdleCollector {
   #timer: NodeJS.Timeout | undefined;
   #lastMs = Number.NEGATIVE_INFINITY;
+  readonly #heapMin: number;
+
+  /** @param isForked whether this process shares memory with the zygote */
+  constructor(isForked: boolean) {
+    this.#heapMin = isForked ? process.memoryUsage().heapUsed + FORKED_GARBAGE_MIN : 0;
+  }
 
   /** To be called after work that leaves garbage: not for every request, or polling clients would pay for it. */
   worked(): void {
@@ -23,6 +32,7 @@ export class IdleCollector {
   }
 
   #collect(): void {
+    if (process.memoryUsage().heapUsed < this.#heapMin) return;
     this.#lastMs = performance.now();
     void gcFunction()({ type: 'major', execution: 'async', flavor: 'last-resort' });
   }

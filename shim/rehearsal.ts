@@ -30,11 +30,9 @@ export interface RehearsalOptions {
 /** @throws what the calls throw, and UNKNOWN when the container ends with another status than it should. */
 export async function rehearse(runtime: Runtime, options: RehearsalOptions): Promise<void> {
   const { directory, socket, id } = options;
-  const eventAddress = `${socket}.events`;
+  const eventAddress = eventAddressOf(socket);
   const events = serveTtrpc({ [EVENTS_SERVICE]: ttrpcService(EventsService, { forward: () => ({}) }) });
   makeBundle(directory, id);
-  removeSocket(socket);
-  removeSocket(eventAddress);
   try {
     await events.listen(eventAddress);
     const listening = Promise.withResolvers<void>();
@@ -51,11 +49,18 @@ export async function rehearse(runtime: Runtime, options: RehearsalOptions): Pro
     await (await served).close();
   } finally {
     await events.close();
-    removeSocket(socket);
-    removeSocket(eventAddress);
+    removeSockets(socket);
     rmSync(directory, { recursive: true, force: true });
   }
 }
+
+/** Removes the sockets of a rehearsal, if they are there. */
+export function removeSockets(socket: string): void {
+  removeSocket(socket);
+  removeSocket(eventAddressOf(socket));
+}
+
+const eventAddressOf = (socket: string) => `${socket}.events`;
 
 /** The calls of a daemon for one container. */
 async function play(bundle: string, socket: string, id: string): Promise<void> {

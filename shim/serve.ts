@@ -34,11 +34,13 @@ export interface ServeOptions {
 /**
  * Be the shim of the bundle in the working directory: resolves when the process may end. The listening socket is opened
  * at args.socket and its address goes to stdout, which is then closed; or it was handed over as fd 3.
+ * @param isForked whether the zygote has made this process
  */
-export async function serveShim(args: ShimArgs, runtime: Runtime, isHandedOver = args.socket === ''): Promise<void> {
+export async function serveShim(args: ShimArgs, runtime: Runtime, isForked = false): Promise<void> {
   const log = openLog(args.debug);
   surviveEverything(log);
   raiseOomScore(log);
+  const isHandedOver = isForked || args.socket === '';
   const listen = async (server: TtrpcServer) => {
     if (isHandedOver) await server.listenFd(LISTEN_FD);
     else await listenAt(server, args.socket);
@@ -47,7 +49,7 @@ export async function serveShim(args: ShimArgs, runtime: Runtime, isHandedOver =
     log.debug('shim is listening', { namespace: args.namespace, id: args.id, pid: process.pid });
   };
   const eventAddress = process.env['TTRPC_ADDRESS'] ?? '';
-  await serve({ namespace: args.namespace, runtime, log, idle: new IdleCollector(), eventAddress, listen });
+  await serve({ namespace: args.namespace, runtime, log, idle: new IdleCollector(isForked), eventAddress, listen });
   if (args.socket !== '') removeSocket(args.socket);
 }
 

@@ -4,7 +4,7 @@
 // Forking a Node process relies on behaviour that nobody promises. So it is tried before anybody depends on it, on known
 // versions only, and gantryd starts shims as programs when there is no zygote.
 
-import { existsSync, mkdirSync, readdirSync, rmSync, writeSync } from 'node:fs';
+import { existsSync, mkdirSync, readdirSync, rmSync, writeFileSync, writeSync } from 'node:fs';
 import { readFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
@@ -13,7 +13,7 @@ import { becomeForked, forkOnce, Reaper, reapChild, serveForks } from '../runtim
 import type { ShimArgs } from './args';
 import { collectGarbage } from './idle';
 import { NativeRuntime } from './native-runtime';
-import { type RehearsalOptions, rehearse } from './rehearsal';
+import { type RehearsalOptions, rehearse, removeSockets } from './rehearsal';
 import { serveShim } from './serve';
 
 /** The end of a socket pair whose other end gantryd has. */
@@ -31,6 +31,7 @@ interface Birth {
   readonly namespace: string;
   readonly id: string;
   readonly socket: string;
+  readonly address: string;
   readonly debug: boolean;
 }
 
@@ -46,7 +47,7 @@ export async function zygote(args: ShimArgs): Promise<void> {
   // Node makes it a stream at the first look, and looks at it whenever a socket is closed.
   Object.defineProperty(process, 'stderr', { value: undefined });
   const runtime = new NativeRuntime();
-  await removeLeftovers(runtime, args.bundle);
+  await removeLeftovers(runtime, args);
   for (let i = 0; i < REHEARSALS; i++) await rehearse(runtime, rehearsalOf(args));
   await comeToRest();
   const isChild = await testFork(runtime, args);
@@ -66,20 +67,23 @@ function rehearsalOf({ bundle, socket }: ShimArgs): RehearsalOptions {
 }
 
 /** What a zygote that was killed in a rehearsal has left. */
-async function removeLeftovers(runtime: NativeRuntime, parent: string): Promise<void> {
-  mkdirSync(parent, { recursive: true, mode: 0o700 });
-  for (const pid of readdirSync(parent).filter((name) => !existsSync(`/proc/${name}`))) {
-    const directory = join(parent, pid);
+async function removeLeftovers(runtime: NativeRuntime, { bundle, socket }: ShimArgs): Promise<void> {
+  mkdirSync(bundle, { recursive: true, mode: 0o700 });
+  for (const pid of readdirSync(bundle).filter((name) => !existsSync(`/proc/${name}`))) {
+    const directory = join(bundle, pid);
     await runtime.destroy({ id: `gantry-rehearsal-${pid}`, root: join(directory, 'oci') });
     runtime.unmount(join(directory, 'rootfs'));
+    removeSockets(`${socket}${pid}`);
     rmSync(directory, { recursive: true, force: true });
   }
 }
 
-async function beShim({ namespace, id, socket, debug }: Birth): Promise<void> {
-  process.title = `gantry-shim -namespace ${namespace} -id ${id}`;
+async function beShim(birth: Birth): Promise<void> {
+  const { namespace, id, address } = birth;
+  process.title = `gantry-shim -namespace ${namespace} -id ${id} -address ${address}`;
+  writeFileSync('/proc/self/comm', 'gantry-shim');
   process.env['NAMESPACE'] = namespace;
-  const args = { action: 'serve', namespace, id, socket, debug, address: '', publishBinary: '', bundle: '' } as const;
+  const args = { ...birth, action: 'serve', publishBinary: '', bundle: '' } as const;
   await serveShim(args, new NativeRuntime(), true);
 }
 

@@ -11,7 +11,6 @@ import type { Zygote } from './zygote';
 export interface ForkingLauncherOptions {
   readonly zygote: Zygote;
   readonly fallback: OwnLauncher;
-  readonly debug: boolean;
   readonly logger: Logger;
 }
 
@@ -34,11 +33,11 @@ export class ForkingLauncher implements ShimLauncher {
   }
 
   private async fork(bundle: Bundle): Promise<number | undefined> {
-    const { zygote, debug, logger } = this.options;
+    const { zygote, logger } = this.options;
     const { namespace, id } = bundle.key;
     const socket = this.socketPath(bundle);
     try {
-      return await zygote.fork({ bundle: bundle.path, log: bundle.logFifo, socket, namespace, id, debug });
+      return await zygote.fork({ bundle: bundle.path, log: bundle.logFifo, socket, namespace, id });
     } catch (error) {
       logger.warn('shim was not forked', { namespace, id, error: messageOf(error) });
       await killBundleProcesses(bundle); // A zygote that died may have forked before.

@@ -58,15 +58,16 @@ function createOwnLauncher(
   { config, logger }: TaskSetup,
   environment: ShimEnvironment,
 ): { own: ShimLauncher; zygote: Zygote | undefined } {
-  const { state, shim } = config;
+  const { root, state, shim } = config;
   const node = process.execPath;
   const shimFile = join(distDirectory(), 'shim.js');
   const socketDirectory = shimSocketDirectory(state);
   const spawning = new OwnLauncher({ ...environment, command: [node, ...SHIM_FLAGS, shimFile], socketDirectory });
   if (shim.start === 'spawn') return { own: spawning, zygote: undefined };
   const socketPrefix = join(socketDirectory, 'zygote');
-  const zygote = new Zygote({ ...environment, node, shimFile, directory: join(state, 'zygote'), socketPrefix, logger });
-  return { own: new ForkingLauncher({ zygote, fallback: spawning, debug: environment.debug, logger }), zygote };
+  // Below root, where programs can be executed: a state directory is often on a file system without.
+  const zygote = new Zygote({ ...environment, node, shimFile, directory: join(root, 'zygote'), socketPrefix, logger });
+  return { own: new ForkingLauncher({ zygote, fallback: spawning, logger }), zygote };
 }
 
 /** Finds shim programs, with the configuration's map of runtime names. */

@@ -11,8 +11,8 @@ import { type ShimEnvironment, shimEnv } from './launcher';
 export const SHIM_STARTS = ['fork', 'spawn'] as const;
 export type ShimStart = (typeof SHIM_STARTS)[number];
 
-/** Rest of the daemon before it starts a zygote, which takes a second of a processor. */
-const START_DELAY_MS = 500;
+/** First the daemon itself: a zygote takes half a second of a processor. */
+const START_DELAY_MS = 100;
 const RESTART_DELAY_MS = 10_000;
 /** A fork takes a few milliseconds. A zygote that needs this long is stopped, or the machine is in no state for it. */
 const FORK_TIMEOUT_MS = 3000;
@@ -39,7 +39,6 @@ export interface ForkRequest {
   readonly socket: string;
   readonly namespace: string;
   readonly id: string;
-  readonly debug: boolean;
 }
 
 interface Running {
@@ -73,7 +72,8 @@ export class Zygote {
     const reply = Promise.withResolvers<[number, number]>();
     const timer = setTimeout(() => running.child.kill('SIGKILL'), FORK_TIMEOUT_MS);
     running.waiters.push(reply);
-    running.control.write(encodeRequest(request));
+    const { grpcAddress, debug } = this.options;
+    running.control.write(encodeRequest(request, { address: grpcAddress, debug }));
     try {
       const [result, step] = await reply.promise;
       if (result < 0) throw unknown(`zygote: ${STEPS[step] ?? 'fork'}: error ${-result}`);
@@ -115,7 +115,7 @@ export class Zygote {
     greeting.promise.then(
       () => {
         this.isReady = true;
-        logger.debug('zygote is ready', { pid: child.pid });
+        logger.info('zygote is ready', { pid: child.pid });
       },
       () => {}, // It has ended, which says why.
     );
@@ -150,8 +150,10 @@ function receive({ control, waiters }: Running): void {
 }
 
 /** Length, then three strings that end in NUL for C, then JSON for the child. */
-function encodeRequest({ bundle, log, socket, ...rest }: ForkRequest): Buffer {
-  const body = Buffer.from(`${bundle}\0${log}\0${socket}\0${JSON.stringify({ ...rest, socket })}`);
+function encodeRequest(request: ForkRequest, common: { address: string; debug: boolean }): Buffer {
+  const { bundle, log, socket, namespace, id } = request;
+  const birth = JSON.stringify({ namespace, id, socket, ...common });
+  const body = Buffer.from(`${bundle}\0${log}\0${socket}\0${birth}`);
   const length = Buffer.alloc(4);
   length.writeUInt32LE(body.length);
   return Buffer.concat([length, body]);

@@ -5,7 +5,7 @@ import { existsSync } from 'node:fs';
 import { setTimeout as sleep } from 'node:timers/promises';
 import BetterSqlite3 from 'better-sqlite3';
 import { Status } from '../../proto/generated/containerd.v1.types';
-import { FOREIGN_SHIM, missingForTasks, TestDaemon } from '../integration/tasks-daemon';
+import { missingForTasks, SHIMS, TestDaemon } from '../integration/tasks-daemon';
 import { type Model, randomFrom, Workload } from './workload';
 
 const ROUNDS = Number(process.env['CRASH_ROUNDS'] ?? 100);
@@ -17,6 +17,8 @@ const KILL_AFTER_MS_MAX = 100;
 const ROUND_MS_MAX = 5000;
 /** A daemon looks for shims that were on their way at the crash a second time 10 s after its start. */
 const LEAK_GRACE_MS = 15_000;
+/** Share of the rounds in which the zygote has had the time to be ready, so that all shims are forked. */
+const ZYGOTE_SHARE = 0.3;
 /** Share of the rounds in which a shim dies, too. */
 const SHIM_KILL_SHARE = 0.2;
 const TIMEOUT_MS = 600_000;
@@ -24,27 +26,23 @@ const TIMEOUT_MS = 600_000;
 const missing = missingForTasks();
 if (missing !== undefined) console.warn(`crash: skipped: ${missing}`);
 
-const shims = [
-  { name: 'own shim', runtimes: {}, rounds: ROUNDS, isThere: true },
-  {
-    name: 'containerd-shim-runc-v2',
-    runtimes: { 'io.containerd.runc.v2': FOREIGN_SHIM },
-    rounds: Math.ceil(ROUNDS / 10),
-    isThere: existsSync(FOREIGN_SHIM),
-  },
-];
+const shims = SHIMS.filter(({ name }) => name !== 'own shim, spawned').map((shim) => ({
+  ...shim,
+  rounds: shim.config.start === 'fork' ? ROUNDS : Math.ceil(ROUNDS / 10),
+}));
 
-describe.each(shims)('kill -9 of gantryd with $name', ({ runtimes, rounds, isThere }) => {
+describe.each(shims)('kill -9 of gantryd with $name', ({ config, rounds, isThere }) => {
   const there = missing === undefined && isThere ? test : test.skip;
 
   there(
     `at ${rounds} random moments loses and leaks nothing`,
     async () => {
       const random = randomFrom(SEED);
-      const daemon = await TestDaemon.start(runtimes);
+      const daemon = await TestDaemon.start(config);
       const total = { images: 0, tasks: 0, execs: 0, deleted: 0 };
       try {
         for (let round = 0; round < rounds; round += 1) {
+          if (config.start === 'fork' && random() < ZYGOTE_SHARE) await daemon.untilForking();
           const model = await crashOnce(daemon, random, round).catch((error: Error) => {
             throw new Error(`seed ${SEED}, round ${round}: ${error.message}`, { cause: error });
           });

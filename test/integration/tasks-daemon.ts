@@ -1,6 +1,6 @@
 // Starts a real gantryd in a directory of its own and talks to it as a client. For the tests of tasks and of crashes.
 
-import { type ChildProcess, execFileSync, spawn } from 'node:child_process';
+import { type ChildProcess, spawn } from 'node:child_process';
 import {
   copyFileSync,
   createWriteStream,
@@ -39,6 +39,23 @@ const READY_TIMEOUT_MS = 15_000;
 const POLL_MS = 20;
 
 export const FOREIGN_SHIM = '/usr/bin/containerd-shim-runc-v2';
+
+/** What of the configuration tests vary. */
+export interface ShimConfig {
+  readonly runtimes?: Readonly<Record<string, string>>;
+  readonly start?: 'fork' | 'spawn';
+}
+
+/** Every shim that can be had, and both ways to start our own. */
+export const SHIMS: readonly { name: string; config: ShimConfig; isThere: boolean }[] = [
+  { name: 'own shim, forked', config: { start: 'fork' }, isThere: true },
+  { name: 'own shim, spawned', config: { start: 'spawn' }, isThere: true },
+  {
+    name: 'containerd-shim-runc-v2',
+    config: { runtimes: { 'io.containerd.runc.v2': FOREIGN_SHIM }, start: 'spawn' },
+    isThere: existsSync(FOREIGN_SHIM),
+  },
+];
 
 /** Why tests that need a real kernel cannot run here; undefined when they can. */
 export function missingForTasks(): string | undefined {
@@ -89,24 +106,27 @@ export class TestDaemon {
   readonly root = join(this.directory, 'root');
   readonly rootfs = join(this.directory, 'rootfs');
   readonly namespace = 'test';
-  private readonly runtimes: Readonly<Record<string, string>>;
+  private readonly config: Required<ShimConfig>;
   private boots = 0;
   private child: ChildProcess | undefined;
   private clients: { close(): void }[] = [];
 
-  private constructor(runtimes: Readonly<Record<string, string>>) {
-    this.runtimes = runtimes;
+  private constructor({ runtimes = {}, start = 'fork' }: ShimConfig) {
+    this.config = { runtimes, start };
     mkdirSync(join(this.rootfs, 'bin'), { recursive: true });
     for (const directory of ['proc', 'dev', 'sys', 'tmp', 'etc']) mkdirSync(join(this.rootfs, directory));
     copyFileSync(BUSYBOX ?? '', join(this.rootfs, 'bin', 'busybox'));
     for (const applet of APPLETS) symlinkSync('busybox', join(this.rootfs, 'bin', applet));
     const lines = Object.entries(runtimes).map(([name, path]) => `${JSON.stringify(name)} = ${JSON.stringify(path)}\n`);
-    writeFileSync(join(this.directory, 'config.toml'), `[runtimes]\n${lines.join('')}`);
+    const text = `[shim]\nstart = "${start}"\n[runtimes]\n${lines.join('')}`;
+    writeFileSync(join(this.directory, 'config.toml'), text);
   }
 
-  static async start(runtimes: Readonly<Record<string, string>> = {}): Promise<TestDaemon> {
-    const daemon = new TestDaemon(runtimes);
+  /** With a configuration that says how shims start, the daemon is ready to do it. */
+  static async start(config: ShimConfig = {}): Promise<TestDaemon> {
+    const daemon = new TestDaemon(config);
     await daemon.boot();
+    if (config.start === 'fork') await daemon.untilForking();
     return daemon;
   }
 
@@ -119,7 +139,7 @@ export class TestDaemon {
   }
 
   get isForeign(): boolean {
-    return Object.keys(this.runtimes).length > 0;
+    return Object.keys(this.config.runtimes).length > 0;
   }
 
   /** Starts the daemon on what is in the directory and waits until it answers. */
@@ -268,7 +288,7 @@ export class TestDaemon {
 
   /** Everything that may leak: shims, mounts, cgroups, bundles and sockets. */
   leftovers(): string[] {
-    const inDirectory = (text: string) => text.includes(this.directory);
+    const inDirectory = (text: string) => text.includes(this.directory) && !isRehearsing(text);
     const mounts = readFileSync('/proc/self/mountinfo', 'utf8').split('\n').filter(inDirectory);
     const shims = readdirSync('/proc')
       .filter(
@@ -277,7 +297,9 @@ export class TestDaemon {
       .map((pid) => `process ${pid} ${readWords(pid).join(' ')}`);
     const bundles = list(join(this.state, 'io.containerd.runtime.v2.task', this.namespace)).map((id) => `bundle ${id}`);
     const works = list(join(this.root, 'io.containerd.runtime.v2.task', this.namespace)).map((id) => `work ${id}`);
-    const sockets = list(join(this.state, 's')).map((name) => `socket ${name}`);
+    const sockets = list(join(this.state, 's'))
+      .filter((name) => !isRehearsing(name))
+      .map((name) => `socket ${name}`);
     const cgroups = this.cgroups().map((path) => `cgroup ${path}`);
     return [...mounts, ...shims, ...bundles, ...works, ...sockets, ...cgroups];
   }
@@ -294,6 +316,12 @@ export class TestDaemon {
   /** Waits until the daemon has taken over, or cleaned up, the tasks of its last run. */
   async untilAdopted(): Promise<void> {
     await this.until(() => (this.log.match(/tasks adopted/g) ?? []).length >= this.boots);
+  }
+
+  /** Waits until the zygote of this boot is there. */
+  async untilForking(): Promise<void> {
+    const booted = () => this.log.slice(this.log.lastIndexOf('gantryd is ready at'));
+    await this.until(() => booted().includes('zygote is ready'), READY_TIMEOUT_MS);
   }
 
   /** Waits until nothing is left of a task, or of all tasks. */
@@ -349,19 +377,11 @@ export class TestDaemon {
   }
 
   private cgroups(): string[] {
-    const found = execFileSync('find', [
-      '/sys/fs/cgroup',
-      '-maxdepth',
-      '3',
-      '-path',
-      `*/${this.cgroupParent}/*`,
-      '-type',
-      'd',
-    ]);
-    return found
-      .toString()
-      .split('\n')
-      .filter((line) => line !== '');
+    return this.parentCgroups().flatMap((parent) =>
+      readdirSync(parent, { withFileTypes: true })
+        .filter((entry) => entry.isDirectory())
+        .map(({ name }) => join(parent, name)),
+    );
   }
 
   private spec(id: string, args: readonly string[], rootfs: 'own' | 'mounted') {
@@ -384,10 +404,16 @@ function gantryd(): string {
 
 function readWords(pid: string): string[] {
   try {
-    return readFileSync(`/proc/${pid}/cmdline`, 'utf8').split('\0');
+    return readFileSync(`/proc/${pid}/cmdline`, 'utf8').split(/[\0 ]/); // A forked shim has blanks.
   } catch {
     return [];
   }
+}
+
+/** A zygote that is there, or its test of a fork, has sockets and a mount for a moment. */
+function isRehearsing(path: string): boolean {
+  const pid = /zygote\/?(\d+)/.exec(path)?.[1];
+  return pid !== undefined && existsSync(`/proc/${pid}`);
 }
 
 function list(path: string): string[] {

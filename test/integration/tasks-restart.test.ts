@@ -4,26 +4,17 @@ import { existsSync } from 'node:fs';
 import * as events from '../../proto/generated/containerd.events';
 import type { Envelope } from '../../proto/generated/containerd.types';
 import { Status } from '../../proto/generated/containerd.v1.types';
-import { FOREIGN_SHIM, missingForTasks, TestDaemon } from './tasks-daemon';
+import { missingForTasks, SHIMS, TestDaemon } from './tasks-daemon';
 
 const missing = missingForTasks();
 if (missing !== undefined) console.warn(`tasks-restart: skipped: ${missing}`);
 
-const shims = [
-  { name: 'own shim', runtimes: {}, isThere: true },
-  {
-    name: 'containerd-shim-runc-v2',
-    runtimes: { 'io.containerd.runc.v2': FOREIGN_SHIM },
-    isThere: existsSync(FOREIGN_SHIM),
-  },
-];
-
-describe.each(shims)('restart with $name', ({ runtimes, isThere }) => {
+describe.each(SHIMS)('restart with $name', ({ config, isThere }) => {
   const there = missing === undefined && isThere ? test : test.skip;
   let daemon: TestDaemon;
 
   beforeAll(async () => {
-    if (missing === undefined && isThere) daemon = await TestDaemon.start(runtimes);
+    if (missing === undefined && isThere) daemon = await TestDaemon.start(config);
   }, 30_000);
 
   afterAll(async () => {

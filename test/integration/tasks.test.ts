@@ -1,29 +1,19 @@
 // The Tasks service on real processes, with every shim that can be had.
 
-import { existsSync } from 'node:fs';
 import { Status } from '../../proto/generated/containerd.v1.types';
-import { FOREIGN_SHIM, missingForTasks, TestDaemon } from './tasks-daemon';
+import { missingForTasks, SHIMS, TestDaemon } from './tasks-daemon';
 
 const missing = missingForTasks();
 if (missing !== undefined) console.warn(`tasks: skipped: ${missing}`);
 
 const GO_ZERO_SECONDS = -62135596800n;
-const shims = [
-  { name: 'own shim', runtimes: {}, isThere: true },
-  {
-    name: 'containerd-shim-runc-v2',
-    runtimes: { 'io.containerd.runc.v2': FOREIGN_SHIM },
-    isThere: existsSync(FOREIGN_SHIM),
-  },
-];
-
-describe.each(shims)('Tasks with $name', ({ name, runtimes, isThere }) => {
+describe.each(SHIMS)('Tasks with $name', ({ name, config, isThere }) => {
   const there = missing === undefined && isThere ? test : test.skip;
   if (!isThere) console.warn(`tasks: ${name} skipped: not installed`);
   let daemon: TestDaemon;
 
   beforeAll(async () => {
-    if (missing === undefined && isThere) daemon = await TestDaemon.start(runtimes);
+    if (missing === undefined && isThere) daemon = await TestDaemon.start(config);
   }, 30_000);
 
   afterAll(async () => {
