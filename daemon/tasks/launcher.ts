@@ -1,5 +1,6 @@
 // How shims are started and how their `delete` action is run. Everything above this interface treats gantry's own shim
-// and foreign ones alike. Implementations: own-launcher.ts (one spawn, no start action) and foreign-launcher.ts.
+// and foreign ones alike. Implementations: own-launcher.ts (one spawn, no start action),
+// forking-launcher.ts (a fork of the zygote) and foreign-launcher.ts.
 
 import type { Any } from '../../proto/generated/google.protobuf';
 import type { Bootstrap, Bundle } from './bundle';
