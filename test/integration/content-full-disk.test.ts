@@ -7,15 +7,14 @@ import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { ContentService, WriteAction } from '../../proto/generated/containerd.services.content.v1';
+import { describeUnless, needsRoot } from '../setup/needs';
 import { type Api, directApi } from '../suites/api';
 import { type Bench, openBench } from '../suites/content-bench';
 import { digestOf, failure, writeBlob } from '../suites/content-client';
 
 const MIB = 1 << 20;
-const isRoot = process.getuid?.() === 0;
-if (!isRoot) console.log('skipped: mounting needs root');
 
-(isRoot ? describe : describe.skip)('content store on a full disk', () => {
+describeUnless(needsRoot())('content store on a full disk', () => {
   let mountpoint: string;
   let bench: Bench;
   let api: Api;

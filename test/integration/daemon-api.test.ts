@@ -15,12 +15,11 @@ import { NamespacesService } from '../../proto/generated/containerd.services.nam
 import { VersionService } from '../../proto/generated/containerd.services.version.v1';
 import { type Envelope, RuntimeInfo, RuntimeRequest } from '../../proto/generated/containerd.types';
 import { HealthService } from '../../proto/generated/grpc.health.v1';
+import { describeUnless } from '../setup/needs';
 import { Gantryd, missingForDaemon } from './gantryd';
 import { type Client, client } from './tasks-daemon';
 
-const missing = missingForDaemon();
-if (missing !== undefined) console.log(`skipped: ${missing}`);
-const suite = missing === undefined ? describe : describe.skip;
+const suite = describeUnless(missingForDaemon());
 
 const SPEC = { typeUrl: SPEC_URL, value: Buffer.from('{"ociVersion":"1.0.2"}') };
 

@@ -1,20 +1,16 @@
 // What was acknowledged is on disk: the order of system calls, and kill -9 during a storm of writes.
 
-import { spawnSync } from 'node:child_process';
 import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { SPEC_URL } from '../../proto/any';
 import { ContainersService } from '../../proto/generated/containerd.services.containers.v1';
 import { NamespacesService } from '../../proto/generated/containerd.services.namespaces.v1';
 import { VersionService } from '../../proto/generated/containerd.services.version.v1';
+import { describeUnless, needsFile, testUnless } from '../setup/needs';
 import { Gantryd, missingForDaemon } from './gantryd';
 import { client } from './tasks-daemon';
 
-const missing = missingForDaemon();
-if (missing !== undefined) console.log(`skipped: ${missing}`);
-const suite = missing === undefined ? describe : describe.skip;
-const hasStrace = spawnSync('strace', ['-V']).status === 0;
-if (!hasStrace) console.log('skipped: the order of system calls needs strace');
+const suite = describeUnless(missingForDaemon());
 
 const ROUNDS = 5;
 const WRITERS = 8;
@@ -30,7 +26,7 @@ suite('an acknowledged write', () => {
 
   afterEach(() => daemon.destroy());
 
-  (hasStrace ? it : it.skip)('is synced before its answer is sent', async () => {
+  testUnless(needsFile('/usr/bin/strace', 'package strace'))('is synced before its answer is sent', async () => {
     const trace = join(daemon.directory, 'trace');
     // -D makes the tracer the child, so that signals reach the daemon.
     const calls = 'trace=pwrite64,fdatasync,write,writev,sendmsg';

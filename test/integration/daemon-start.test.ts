@@ -6,12 +6,11 @@ import { createServer } from 'node:net';
 import { join } from 'node:path';
 import { VersionService } from '../../proto/generated/containerd.services.version.v1';
 import { Any } from '../../proto/generated/google.protobuf';
+import { describeUnless } from '../setup/needs';
 import { Gantryd, missingForDaemon, PROGRAM, runGantryd } from './gantryd';
 import { client } from './tasks-daemon';
 
-const missing = missingForDaemon();
-if (missing !== undefined) console.log(`skipped: ${missing}`);
-const suite = missing === undefined ? describe : describe.skip;
+const suite = describeUnless(missingForDaemon());
 
 const IDLE_KIB_MAX = 120 * 1024;
 /** Plays systemd: prints what arrives at a datagram socket, which Node cannot open. */

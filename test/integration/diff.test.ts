@@ -14,6 +14,7 @@ import { DiffService } from '../../proto/generated/containerd.services.diff.v1';
 import type { Mount } from '../../runtime-native/index';
 import { openSnapshotters } from '../../snapshotter/index';
 import type { Snapshotter } from '../../snapshotter/snapshotter';
+import { describeUnless, needsFile, needsRoot } from '../setup/needs';
 import { type Api, directApi } from '../suites/api';
 import { type Bench, openBench } from '../suites/content-bench';
 import { type TarSpec, tar } from '../suites/tar-builder';
@@ -257,63 +258,60 @@ describe('Diff.Apply', () => {
 });
 
 const CONTAINERD = '/usr/bin/containerd';
-(existsSync(CONTAINERD) ? describe : describe.skip)(
-  'Diff.Apply beside containerd (skipped without /usr/bin/containerd)',
-  () => {
-    test('gives the same directories', async () => {
-      const base: TarSpec[] = [
-        { name: './', type: '5', mode: 0o755 },
-        { name: './usr/', type: '5', mode: 0o755, mtime: 1000 },
-        { name: './usr/bin/', type: '5', mode: 0o711, uid: 1, gid: 2, mtime: 2000 },
-        {
-          name: './usr/bin/tool',
-          content: 'x'.repeat(5000),
-          mode: 0o4755,
-          uid: 3,
-          pax: { mtime: '1500000000.123456789', 'SCHILY.xattr.user.a': 'b' },
-        },
-        { name: './bin', type: '2', linkName: 'usr/bin' },
-        // With the attributes of the file: containerd sets those of a link again, tar(1) and we do not.
-        {
-          name: './usr/bin/alias',
-          type: '1',
-          linkName: './usr/bin/tool',
-          mode: 0o4755,
-          uid: 3,
-          pax: { mtime: '1500000000.123456789', 'SCHILY.xattr.user.a': 'b' },
-        },
-        { name: 'bin/through-link', content: 'y' },
-        { name: 'dev/null', type: '3', mode: 0o666, major: 1, minor: 3 },
-        { name: 'fifo', type: '6', mode: 0o600 },
-        { name: 'gone/deep/file', content: 'z' },
-        { name: 'opaque/old', content: 'old' },
-        { name: '/absolute', content: 'a' },
-        { name: 'early', pax: { mtime: '-7' } },
-      ];
-      const second: TarSpec[] = [
-        { name: '.wh.gone' },
-        { name: 'opaque/.wh..wh..opq' },
-        { name: 'opaque/new', content: 'new' },
-        { name: 'usr/bin/.wh.alias' },
-        { name: 'usr/lib/', type: '5', mtime: 3000 },
-        { name: 'usr/bin/added', content: '1' },
-      ];
-      const layers = [tar(base), tar(second)];
-      const peer = await withContainerd(bench.directory, layers);
-      let parent = '';
-      for (const [index, archive] of layers.entries()) {
-        const mounts = await snapshotter.prepare('default', `k${index}`, parent);
-        await apply(await addBlob(archive, OCI), mounts);
-        const ours = rootOf(mounts);
-        await snapshotter.commit('default', `c${index}`, `k${index}`);
-        parent = `c${index}`;
+describeUnless(needsRoot() ?? needsFile(CONTAINERD, 'package containerd'))('Diff.Apply beside containerd', () => {
+  test('gives the same directories', async () => {
+    const base: TarSpec[] = [
+      { name: './', type: '5', mode: 0o755 },
+      { name: './usr/', type: '5', mode: 0o755, mtime: 1000 },
+      { name: './usr/bin/', type: '5', mode: 0o711, uid: 1, gid: 2, mtime: 2000 },
+      {
+        name: './usr/bin/tool',
+        content: 'x'.repeat(5000),
+        mode: 0o4755,
+        uid: 3,
+        pax: { mtime: '1500000000.123456789', 'SCHILY.xattr.user.a': 'b' },
+      },
+      { name: './bin', type: '2', linkName: 'usr/bin' },
+      // With the attributes of the file: containerd sets those of a link again, tar(1) and we do not.
+      {
+        name: './usr/bin/alias',
+        type: '1',
+        linkName: './usr/bin/tool',
+        mode: 0o4755,
+        uid: 3,
+        pax: { mtime: '1500000000.123456789', 'SCHILY.xattr.user.a': 'b' },
+      },
+      { name: 'bin/through-link', content: 'y' },
+      { name: 'dev/null', type: '3', mode: 0o666, major: 1, minor: 3 },
+      { name: 'fifo', type: '6', mode: 0o600 },
+      { name: 'gone/deep/file', content: 'z' },
+      { name: 'opaque/old', content: 'old' },
+      { name: '/absolute', content: 'a' },
+      { name: 'early', pax: { mtime: '-7' } },
+    ];
+    const second: TarSpec[] = [
+      { name: '.wh.gone' },
+      { name: 'opaque/.wh..wh..opq' },
+      { name: 'opaque/new', content: 'new' },
+      { name: 'usr/bin/.wh.alias' },
+      { name: 'usr/lib/', type: '5', mtime: 3000 },
+      { name: 'usr/bin/added', content: '1' },
+    ];
+    const layers = [tar(base), tar(second)];
+    const peer = await withContainerd(bench.directory, layers);
+    let parent = '';
+    for (const [index, archive] of layers.entries()) {
+      const mounts = await snapshotter.prepare('default', `k${index}`, parent);
+      await apply(await addBlob(archive, OCI), mounts);
+      const ours = rootOf(mounts);
+      await snapshotter.commit('default', `c${index}`, `k${index}`);
+      parent = `c${index}`;
 
-        expect(comparable(ours)).toEqual(comparable(peer[index] ?? ''));
-        expect(readXattrs(ours)).toEqual(readXattrs(peer[index] ?? ''));
-      }
-    }, 60_000);
-  },
-);
+      expect(comparable(ours)).toEqual(comparable(peer[index] ?? ''));
+      expect(readXattrs(ours)).toEqual(readXattrs(peer[index] ?? ''));
+    }
+  }, 60_000);
+});
 
 /** Without the times of what has no entry: whiteouts and directories made on the way. */
 function comparable(root: string) {

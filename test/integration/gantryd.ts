@@ -1,9 +1,10 @@
 // A real gantryd in a directory of its own, for tests that start, stop and kill it.
 
 import { type ChildProcess, spawn, spawnSync } from 'node:child_process';
-import { existsSync, mkdtempSync, rmSync } from 'node:fs';
+import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join, resolve } from 'node:path';
+import { needsFile, needsRoot } from '../setup/needs';
 
 export const PROGRAM = resolve(__dirname, '..', '..', 'dist', 'bin', 'gantryd');
 const READY_MS = 20_000;
@@ -11,8 +12,7 @@ const STOP_MS = 20_000;
 
 /** Why tests of the daemon cannot run here; undefined when they can. */
 export function missingForDaemon(): string | undefined {
-  if (process.getuid?.() !== 0) return 'needs root';
-  return existsSync(PROGRAM) ? undefined : `needs ${PROGRAM} (make build)`;
+  return needsRoot() ?? needsFile(PROGRAM, 'make build');
 }
 
 export class Gantryd {

@@ -8,15 +8,14 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import { isAlreadyExists, isNotFound } from '../../proto/errors';
 import { Metrics } from '../../proto/generated/io.containerd.cgroups.v1';
 import { Container, explain } from '../../runtime-native/index';
+import { describeUnless } from '../setup/needs';
 import { cgroupsOf, type SpecChange, useRuntime } from '../suites/runtime-bench';
-import { cannotRunContainers, mountsBelow } from '../suites/runtime-bundle';
+import { missingForContainers, mountsBelow } from '../suites/runtime-bundle';
 import { waitForExit } from '../suites/runtime-library';
 
 const DEADLINE_MS = 10_000;
-const reason = cannotRunContainers();
-if (reason !== undefined) console.warn(`runtime containers skipped: ${reason}`);
 
-(reason === undefined ? describe : describe.skip)('Container', () => {
+describeUnless(missingForContainers())('Container', () => {
   const runtime = useRuntime();
 
   test('create() leaves a process that start() lets go on', async () => {

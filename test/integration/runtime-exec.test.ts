@@ -3,15 +3,14 @@
 import { closeSync, readSync, writeSync } from 'node:fs';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { setBlocking, setWindowSize } from '../../runtime-native/index';
+import { describeUnless } from '../setup/needs';
 import { useRuntime } from '../suites/runtime-bench';
-import { cannotRunContainers } from '../suites/runtime-bundle';
+import { missingForContainers } from '../suites/runtime-bundle';
 import { waitForExit } from '../suites/runtime-library';
 
 const DEADLINE_MS = 10_000;
-const reason = cannotRunContainers();
-if (reason !== undefined) console.warn(`runtime processes skipped: ${reason}`);
 
-(reason === undefined ? describe : describe.skip)('Container', () => {
+describeUnless(missingForContainers())('Container', () => {
   const runtime = useRuntime();
 
   test('exec() runs in the namespaces and cgroups of the container, without inheritable capabilities', async () => {

@@ -4,13 +4,11 @@ import { execFileSync } from 'node:child_process';
 import { readdirSync, readFileSync, rmSync } from 'node:fs';
 import { join } from 'node:path';
 import { Container } from '../../runtime-native/index';
+import { describeUnless } from '../setup/needs';
 import { type SpecChange, useRuntime } from '../suites/runtime-bench';
-import { cannotRunContainers } from '../suites/runtime-bundle';
+import { missingForContainers } from '../suites/runtime-bundle';
 
-const reason = cannotRunContainers();
-if (reason !== undefined) console.warn(`runtime failures skipped: ${reason}`);
-
-(reason === undefined ? describe : describe.skip)('a container that cannot be made leaves nothing behind', () => {
+describeUnless(missingForContainers())('a container that cannot be made leaves nothing behind', () => {
   const runtime = useRuntime();
 
   const changes: [string, SpecChange][] = [

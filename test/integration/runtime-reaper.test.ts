@@ -1,11 +1,10 @@
 // The reaper with real signals, in a process of its own: a test sandbox gets none.
 
 import { execFileSync } from 'node:child_process';
-import { existsSync } from 'node:fs';
 import { join } from 'node:path';
+import { needsFile, testUnless } from '../setup/needs';
 
 const built = join(__dirname, '../../dist/runtime-native/reaper.js');
-if (!existsSync(built)) console.warn('reaper skipped: needs make build');
 
 /** Children of node:child_process, orphans of a shell, and a child that was tracked before anybody asked. */
 const PROGRAM = `
@@ -33,8 +32,11 @@ const zombies = () => readdirSync('/proc').filter((pid) => /^\\d+$/.test(pid)).f
 })();
 `;
 
-(existsSync(built) ? test : test.skip)('orphans are reaped, and children of node:child_process are left to it', () => {
-  const text = execFileSync(process.execPath, ['-e', PROGRAM], { encoding: 'utf8', timeout: 25_000 });
+testUnless(needsFile(built, 'make build'))(
+  'orphans are reaped, and children of node:child_process are left to it',
+  () => {
+    const text = execFileSync(process.execPath, ['-e', PROGRAM], { encoding: 'utf8', timeout: 25_000 });
 
-  expect(JSON.parse(text)).toEqual({ codes: [1, 2, 3], more: true, zombies: 0 });
-});
+    expect(JSON.parse(text)).toEqual({ codes: [1, 2, 3], more: true, zombies: 0 });
+  },
+);

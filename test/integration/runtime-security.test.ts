@@ -15,16 +15,15 @@ import {
 } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import { describeUnless } from '../setup/needs';
 import { type SpecChange, useRuntime } from '../suites/runtime-bench';
-import { cannotRunContainers, mountsBelow } from '../suites/runtime-bundle';
+import { missingForContainers, mountsBelow } from '../suites/runtime-bundle';
 import type { RunResult } from '../suites/runtime-case';
 import { runtimeLibrary, waitForExit } from '../suites/runtime-library';
 
-const reason = cannotRunContainers();
-if (reason !== undefined) console.warn(`runtime attacks skipped: ${reason}`);
 const RACE_MS = Number(process.env['GANTRY_RACE_MS'] ?? 3000);
 
-(reason === undefined ? describe : describe.skip)('attacks', () => {
+describeUnless(missingForContainers())('attacks', () => {
   const runtime = useRuntime();
   const run = (args: readonly string[], change?: SpecChange): Promise<RunResult> =>
     runtimeLibrary(runtime.root).run(runtime.specOf(args, change));

@@ -1,15 +1,16 @@
 // The runtime contract on gantry's library, and on runc where it is installed, which shows that the cases are right.
 
-import { execFile, execFileSync } from 'node:child_process';
+import { execFile } from 'node:child_process';
 import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import { describeUnless, needsFile } from '../setup/needs';
 import { runtimeSuite } from '../suites/runtime.suite';
-import { cannotRunContainers, removeCgroupParents } from '../suites/runtime-bundle';
+import { missingForContainers, removeCgroupParents } from '../suites/runtime-bundle';
 import type { RunResult, RuntimeUnderTest } from '../suites/runtime-case';
 import { collectExits, runtimeLibrary } from '../suites/runtime-library';
 
-const reason = cannotRunContainers();
+const missing = missingForContainers();
 const root = mkdtempSync(join(tmpdir(), 'gantry-runtime-root-'));
 let stop = () => {};
 
@@ -22,24 +23,13 @@ afterAll(() => {
   rmSync(root, { recursive: true, force: true });
 });
 
-if (reason !== undefined) console.warn(`runtime contract skipped: ${reason}`);
-(reason === undefined ? describe : describe.skip)('gantry', () => {
+describeUnless(missing)('gantry', () => {
   runtimeSuite(runtimeLibrary(root));
 });
 
-const withRunc = reason === undefined && process.env['GANTRY_TEST_RUNC'] === '1' && hasRunc();
-(withRunc ? describe : describe.skip)('runc', () => {
+describeUnless(missing ?? needsFile('/usr/sbin/runc', 'package runc'))('runc', () => {
   runtimeSuite(runcProgram(join(root, 'runc')));
 });
-
-function hasRunc(): boolean {
-  try {
-    execFileSync('runc', ['--version']);
-    return true;
-  } catch {
-    return false;
-  }
-}
 
 function runcProgram(state: string): RuntimeUnderTest {
   return {

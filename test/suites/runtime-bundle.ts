@@ -15,6 +15,7 @@ import {
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import type { Spec } from '../../runtime-native/spec';
+import { needsFile, needsRoot } from '../setup/needs';
 
 const BUSYBOX = ['/bin/busybox', '/usr/bin/busybox'].find((path) => existsSync(path));
 const APPLETS = (
@@ -28,11 +29,9 @@ const CAPABILITIES =
     .map((name) => `CAP_${name}`);
 
 /** Why real containers cannot run here; undefined when they can. */
-export function cannotRunContainers(): string | undefined {
-  if (process.getuid?.() !== 0) return 'needs root';
-  if (BUSYBOX === undefined) return 'needs a static busybox';
-  if (!existsSync('/sys/fs/cgroup')) return 'needs cgroups';
-  return undefined;
+export function missingForContainers(): string | undefined {
+  if (BUSYBOX === undefined) return 'needs a static busybox (package busybox-static)';
+  return needsRoot() ?? needsFile('/sys/fs/cgroup', 'a kernel with cgroups');
 }
 
 export interface TestBundle {

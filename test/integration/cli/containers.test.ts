@@ -1,10 +1,9 @@
 // gantry on containers that run in the background: logs, exec, tasks and the records, on a real daemon.
 
-import { reasonToSkip, useDaemon } from './fixture';
+import { describeUnless } from '../../setup/needs';
+import { missingForCli, useDaemon } from './fixture';
 
-const reason = reasonToSkip();
-if (reason !== undefined) console.log(`skipped: ${reason}`);
-const suite = reason === undefined ? describe : describe.skip;
+const suite = describeUnless(missingForCli());
 
 jest.setTimeout(60_000);
 

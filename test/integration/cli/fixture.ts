@@ -9,6 +9,7 @@ import { tmpdir } from 'node:os';
 import { join, resolve } from 'node:path';
 import { gzipSync } from 'node:zlib';
 import { pack } from 'tar-stream';
+import { needsFile, needsRoot } from '../../setup/needs';
 
 const BIN = resolve(__dirname, '../../../dist/bin');
 const GANTRY = join(BIN, 'gantry');
@@ -30,12 +31,13 @@ export interface Running {
 }
 
 /** Why the tests cannot run here; undefined when they can. */
-export function reasonToSkip(): string | undefined {
-  if (process.getuid?.() !== 0) return 'containers need root';
-  if (!existsSync(GANTRY)) return 'dist/bin/gantry is not built';
-  if (PEER === undefined && !existsSync(join(BIN, 'gantryd'))) return 'dist/bin/gantryd is not built';
-  if (busybox() === undefined) return 'there is no static busybox';
-  return undefined;
+export function missingForCli(): string | undefined {
+  return (
+    needsRoot() ??
+    needsFile(GANTRY, 'make build') ??
+    (PEER === undefined ? needsFile(join(BIN, 'gantryd'), 'make build') : undefined) ??
+    (busybox() === undefined ? 'needs a static busybox (package busybox-static)' : undefined)
+  );
 }
 
 /** A daemon with the image "busybox" for all tests of the describe() around it. */

@@ -1,10 +1,9 @@
 // The real gantry program against a real daemon. Needs root and what `make build` makes.
 
-import { Daemon, reasonToSkip, useDaemon } from './fixture';
+import { describeUnless, testUnless } from '../../setup/needs';
+import { Daemon, missingForCli, useDaemon } from './fixture';
 
-const reason = reasonToSkip();
-if (reason !== undefined) console.log(`skipped: ${reason}`);
-const suite = reason === undefined ? describe : describe.skip;
+const suite = describeUnless(missingForCli());
 
 jest.setTimeout(60_000);
 
@@ -136,11 +135,7 @@ suite('gantry', () => {
   });
 });
 
-test('gantry explains wrong usage and a missing daemon', async () => {
-  if (reason?.startsWith('dist/bin/gantry ')) {
-    console.log(`skipped: ${reason}`);
-    return;
-  }
+testUnless(missingForCli())('gantry explains wrong usage and a missing daemon', async () => {
   const nobody = new Daemon();
 
   expect(await nobody.run('imagse')).toMatchObject({

@@ -2,11 +2,10 @@
 
 import { mkdirSync, readdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
-import { reasonToSkip, tar, useDaemon } from './fixture';
+import { describeUnless } from '../../setup/needs';
+import { missingForCli, tar, useDaemon } from './fixture';
 
-const reason = reasonToSkip();
-if (reason !== undefined) console.log(`skipped: ${reason}`);
-const suite = reason === undefined ? describe : describe.skip;
+const suite = describeUnless(missingForCli());
 
 jest.setTimeout(60_000);
 

@@ -3,11 +3,10 @@
 import { execFileSync } from 'node:child_process';
 import { existsSync, readdirSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
-import { reasonToSkip, useDaemon } from './fixture';
+import { describeUnless } from '../../setup/needs';
+import { missingForCli, useDaemon } from './fixture';
 
-const reason = reasonToSkip();
-if (reason !== undefined) console.log(`skipped: ${reason}`);
-const suite = reason === undefined ? describe : describe.skip;
+const suite = describeUnless(missingForCli());
 
 jest.setTimeout(60_000);
 

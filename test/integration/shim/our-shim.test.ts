@@ -1,7 +1,7 @@
 // What only our shim does: exit records, bootstrap parameters, survival. Needs root, cgroups and a build.
 
 import { execFileSync } from 'node:child_process';
-import { existsSync, readFileSync, rmSync } from 'node:fs';
+import { readFileSync, rmSync } from 'node:fs';
 import { join } from 'node:path';
 import { Options } from '../../../proto/generated/containerd.runc.v1';
 import { BootstrapParams, BootstrapResult } from '../../../proto/generated/containerd.runtime.bootstrap.v1';
@@ -11,10 +11,8 @@ import { RuntimeInfo } from '../../../proto/generated/containerd.types';
 import { Status } from '../../../proto/generated/containerd.v1.types';
 import { Any } from '../../../proto/generated/google.protobuf';
 import { TtrpcClient } from '../../../proto/ttrpc/client';
+import { describeUnless, needsFile, needsRoot } from '../../setup/needs';
 import { Host, isAlive, makeRootfs, makeSpec, OUR_SHIM, poll } from './harness';
-
-const canRun = process.getuid?.() === 0 && existsSync(OUR_SHIM);
-if (!canRun) console.warn('skipped: needs root and a build (make build)');
 
 let rootfs: string;
 let host: Host;
@@ -25,7 +23,7 @@ beforeAll(() => {
 
 afterAll(() => rmSync(rootfs, { recursive: true, force: true }));
 
-(canRun ? describe : describe.skip)('our shim', () => {
+describeUnless(needsRoot() ?? needsFile(OUR_SHIM, 'make build'))('our shim', () => {
   test('the exit record is in the bundle before the exit is announced, and delete uses it', async () => {
     host = await Host.open(OUR_SHIM, rootfs);
     const task = await host.start('rec', host.makeBundle('rec', makeSpec(['sh', '-c', 'exit 9'])));

@@ -1,19 +1,19 @@
 // The Task API of a shim, over ttrpc, with real containers. Every case runs against Debian's containerd-shim-runc-v2
 // (a Go peer, which shows that the case is right) and against ours. Needs root and cgroups.
 
-import { existsSync, readFileSync, rmSync } from 'node:fs';
+import { readFileSync, rmSync } from 'node:fs';
 import { join } from 'node:path';
 import { ProcessDetails } from '../../../proto/generated/containerd.runc.v1';
 import { TaskService } from '../../../proto/generated/containerd.task.v2';
 import { Status } from '../../../proto/generated/containerd.v1.types';
 import { Metrics } from '../../../proto/generated/io.containerd.cgroups.v1';
+import { describeUnless, needsFile, needsRoot } from '../../setup/needs';
 import { Fifo, Host, isAlive, makeRootfs, makeSpec, OUR_SHIM, poll, REFERENCE_SHIM, type Task } from './harness';
 
-const canRun = process.getuid?.() === 0 && existsSync(OUR_SHIM);
-if (!canRun) console.warn('skipped: needs root and a build (make build)');
-const programs = [['ours', OUR_SHIM] as const, ['runc-v2', REFERENCE_SHIM] as const].filter(([, path]) =>
-  existsSync(path),
-);
+const programs = [
+  ['ours', OUR_SHIM, 'make build'],
+  ['runc-v2', REFERENCE_SHIM, 'package containerd'],
+] as const;
 
 let rootfs: string;
 let host: Host;
@@ -24,9 +24,11 @@ beforeAll(() => {
 
 afterAll(() => rmSync(rootfs, { recursive: true, force: true }));
 
-const describePrograms = canRun ? describe.each(programs) : describe.skip.each(programs);
+for (const [name, program, source] of programs) {
+  describeUnless(needsRoot() ?? needsFile(program, source))(`Task API of ${name}`, () => taskApi(name, program));
+}
 
-describePrograms('Task API of %s', (name, program) => {
+function taskApi(name: string, program: string): void {
   const isOurs = name === 'ours';
   let counter = 0;
 
@@ -385,4 +387,4 @@ describePrograms('Task API of %s', (name, program) => {
 
     await host.waitEvent('/tasks/exit');
   });
-});
+}

@@ -9,11 +9,10 @@ import { Database } from '../../../../daemon/metadata/database';
 import { Reserve } from '../../../../daemon/metadata/reserve';
 import { errorKind, isErrno } from '../../../../proto/errors';
 import { poll } from '../../../integration/shim/harness';
+import { describeUnless, needsRoot } from '../../../setup/needs';
 
 const MIB = 1 << 20;
 const RETRY_MS = 10_000;
-const isRoot = process.getuid?.() === 0;
-if (!isRoot) console.log('skipped: mounting needs root');
 
 let directory: string;
 let path: string;
@@ -107,7 +106,7 @@ test('a reserve of the last run is held by the next, a part of one is made whole
   expect(heldBytes()).toBeGreaterThanOrEqual(4 * MIB);
 });
 
-(isRoot ? describe : describe.skip)('on a full disk', () => {
+describeUnless(needsRoot())('on a full disk', () => {
   let filler: string;
   let db: Database | undefined;
 
