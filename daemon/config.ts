@@ -14,6 +14,7 @@ export interface Config {
   readonly state: string;
   readonly address: string;
   readonly log: { readonly level: LogLevel; readonly format: LogFormat };
+  readonly grpc: { readonly messageBytesMax: number };
   readonly shim: { readonly start: ShimStart };
   /** Runtime name to shim program. */
   readonly runtimes: Readonly<Record<string, string>>;
@@ -50,6 +51,11 @@ address = "/run/gantryd/gantryd.sock"
 level = "info"
 # text or json, on stderr.
 format = "text"
+
+[grpc]
+# Largest message that the API takes and sends, in bytes, from 1 MiB to 1 GiB. Clients have a limit of their own, mostly
+# of 16 MiB.
+max_message_bytes = 16777216
 
 [shim]
 # fork: a shim is a fork of a process that is kept ready for it, the quickest and smallest way; when that cannot be done
@@ -172,6 +178,7 @@ function toConfig(merged: Table, source: string, overrides: Overrides): Config {
       level: choice('log.level', table('log')['level'], LOG_LEVELS),
       format: choice('log.format', table('log')['format'], LOG_FORMATS),
     },
+    grpc: { messageBytesMax: wholeIn(table('grpc'), 'grpc.max_message_bytes', [1 << 20, 1 << 30], source) },
     shim: { start: choice('shim.start', table('shim')['start'], SHIM_STARTS) },
     runtimes: table('runtimes') as Record<string, string>,
     content: {
@@ -182,20 +189,27 @@ function toConfig(merged: Table, source: string, overrides: Overrides): Config {
   };
 }
 
+/** The number in a table under the last part of `name`. */
+function numberIn(table: Table, name: string, [min, max]: readonly [number, number], source: string): number {
+  const value = table[name.split('.').at(-1) ?? ''] as number;
+  if (value >= min && value <= max) return value;
+  throw invalidArgument(`config ${source}: "${name}" must be from ${min} to ${max}, not ${value}`);
+}
+
+function wholeIn(table: Table, name: string, range: readonly [number, number], source: string): number {
+  const value = numberIn(table, name, range, source);
+  if (!Number.isInteger(value)) throw wrongType(source, name, 'a whole number');
+  return value;
+}
+
 function gcOptions(gc: Table, source: string): SchedulerOptions {
-  const number = (key: string, max: number, isWhole = true): number => {
-    const value = gc[key] as number;
-    if (!(value >= 0 && value <= max))
-      throw invalidArgument(`config ${source}: "gc.${key}" must be from 0 to ${max}, not ${value}`);
-    if (isWhole && !Number.isInteger(value)) throw wrongType(source, `gc.${key}`, 'a whole number');
-    return value;
-  };
+  const whole = (key: string, max: number) => wholeIn(gc, `gc.${key}`, [0, max], source);
   return {
-    pauseThreshold: number('pause_threshold', 0.5, false),
-    deletionThreshold: number('deletion_threshold', 1e9),
-    mutationThreshold: number('mutation_threshold', 1e9),
-    scheduleDelayMs: number('schedule_delay_ms', 86_400_000),
-    startupDelayMs: number('startup_delay_ms', 86_400_000),
+    pauseThreshold: numberIn(gc, 'gc.pause_threshold', [0, 0.5], source),
+    deletionThreshold: whole('deletion_threshold', 1e9),
+    mutationThreshold: whole('mutation_threshold', 1e9),
+    scheduleDelayMs: whole('schedule_delay_ms', 86_400_000),
+    startupDelayMs: whole('startup_delay_ms', 86_400_000),
   };
 }
 
@@ -208,12 +222,13 @@ function strings(value: unknown, source: string, name: string): string[] {
 
 /** The configuration as TOML that gives the same configuration when it is read. */
 export function printConfig(config: Config): string {
-  const { root, state, address, log, shim, runtimes, content, gc, overlayfs } = config;
+  const { root, state, address, log, grpc, shim, runtimes, content, gc, overlayfs } = config;
   return stringify({
     root,
     state,
     address,
     log: { ...log },
+    grpc: { max_message_bytes: grpc.messageBytesMax },
     shim: { ...shim },
     runtimes: { ...runtimes },
     content: { sharing_policy: content.sharingPolicy },

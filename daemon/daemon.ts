@@ -100,7 +100,7 @@ export async function startDaemon(config: Config, log: Logger, onFatal: (error: 
     },
   });
   const onError = (error: unknown) => log.warn('connection refused', { error: messageOf(error) });
-  const server = new ApiServer(services, callHooks(db, log), { onError });
+  const server = new ApiServer(services, callHooks(db, log), { onError, ...config.grpc });
   const shimEvents = createShimEventServer(tasks, log);
   await listen(ttrpcAddress, () => shimEvents.listen(ttrpcAddress));
   parts.defer(() => shimEvents.close());

@@ -1,4 +1,4 @@
-// The gRPC server on a Unix socket: prior-knowledge h2c, 16 MiB messages both ways, mode 0660. The socket is our own,
+// The gRPC server on a Unix socket: prior-knowledge h2c, messages of a bounded size, mode 0660. The socket is our own,
 // so that connections can be bounded; grpc-js gets each connection handed over.
 
 import { chmodSync } from 'node:fs';
@@ -19,6 +19,8 @@ const SOCKET_MODE = 0o660;
 
 export interface ServerOptions {
   readonly connectionsMax?: number;
+  /** Both ways. */
+  readonly messageBytesMax?: number;
   /** Told about what no caller hears of, such as failures of accept. */
   readonly onError?: (error: unknown) => void;
 }
@@ -32,9 +34,10 @@ export class ApiServer {
 
   constructor(services: readonly Service[], hooks: CallHooks, options: ServerOptions = {}) {
     this.#options = options;
+    const messageBytesMax = options.messageBytesMax ?? MESSAGE_BYTES_MAX;
     this.#server = new grpc.Server({
-      'grpc.max_receive_message_length': MESSAGE_BYTES_MAX,
-      'grpc.max_send_message_length': MESSAGE_BYTES_MAX,
+      'grpc.max_receive_message_length': messageBytesMax,
+      'grpc.max_send_message_length': messageBytesMax,
       'grpc.max_concurrent_streams': STREAMS_PER_CONNECTION_MAX,
       'grpc-node.max_session_memory': SESSION_MEGABYTES_MAX,
       'grpc.enable_channelz': 0,

@@ -24,6 +24,7 @@ interface Row {
   updated_at: bigint;
 }
 
+const NAMELESS_EXTENSION = 'container.Extension keys must not be zero-length';
 const MUTABLE_PATHS = ['labels', 'spec', 'extensions', 'image', 'snapshotkey'] as const;
 
 export function findContainer(db: Database, namespace: string, id: string): Container | undefined {
@@ -93,7 +94,7 @@ function findProblem(container: Container): string | undefined {
   } catch (error) {
     return `container.ID: ${messageOf(error)}`;
   }
-  if (Object.hasOwn(container.extensions, '')) return 'container.Extension keys must not be zero-length';
+  if (Object.hasOwn(container.extensions, '')) return NAMELESS_EXTENSION;
   try {
     checkLabels(container.labels, 'containers.Labels');
   } catch (error) {
@@ -119,6 +120,7 @@ function applyPath(updated: Container, given: Container, path: string): void {
     updated.labels = updateLabels(updated.labels, given.labels, [path], 'update failed validation: containers.Labels');
   } else if (path.startsWith('extensions.')) {
     const key = path.slice('extensions.'.length);
+    if (key === '') throw invalidArgument(`update failed validation: ${NAMELESS_EXTENSION}`);
     const { [key]: _replaced, ...rest } = updated.extensions;
     const next = given.extensions[key];
     updated.extensions = next === undefined ? rest : { ...rest, [key]: next };

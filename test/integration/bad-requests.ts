@@ -91,17 +91,8 @@ export const BAD_REQUESTS: readonly BadRequest[] = [
   row('a label of 5000 bytes', status.INVALID_ARGUMENT, (api) =>
     api.call(ContainersService.create, { container: { ...CONTAINER, labels: { big: 'x'.repeat(5000) } } }),
   ),
-  row('an update of an immutable field', status.INVALID_ARGUMENT, async (api) => {
-    await api.call(ContainersService.create, { container: { ...CONTAINER, id: 'kept' } });
-    try {
-      return await api.call(ContainersService.update, {
-        container: { ...CONTAINER, id: 'kept' },
-        updateMask: { paths: ['id'] },
-      });
-    } finally {
-      await api.call(ContainersService.delete, { id: 'kept' });
-    }
-  }),
+  row('an update of an immutable field', status.INVALID_ARGUMENT, (api) => updateOf(api, 'id')),
+  row('an update of an extension without a name', status.INVALID_ARGUMENT, (api) => updateOf(api, 'extensions.')),
   row('a task of a container that is not there', status.NOT_FOUND, (api) =>
     api.call(TasksService.create, { containerId: 'none' }),
   ),
@@ -182,6 +173,16 @@ export const BAD_REQUESTS: readonly BadRequest[] = [
     api.write({ action: WriteAction.WRITE, ref: 'huge', data: Buffer.alloc(17 << 20) }),
   ),
 ];
+
+async function updateOf(api: RawApi, mask: string): Promise<unknown> {
+  await api.call(ContainersService.create, { container: { ...CONTAINER, id: 'kept' } });
+  try {
+    const container = { ...CONTAINER, id: 'kept' };
+    return await api.call(ContainersService.update, { container, updateMask: { paths: [mask] } });
+  } finally {
+    await api.call(ContainersService.delete, { id: 'kept' });
+  }
+}
 
 function row(name: string, code: grpc.status, call: BadRequest['call']): BadRequest {
   return { name, code, call };

@@ -4,6 +4,8 @@ import { execFileSync, spawn, spawnSync } from 'node:child_process';
 import { existsSync, mkdirSync, readdirSync, readFileSync, statSync, symlinkSync, writeFileSync } from 'node:fs';
 import { createServer } from 'node:net';
 import { join } from 'node:path';
+import { status } from '@grpc/grpc-js';
+import { LeasesService } from '../../proto/generated/containerd.services.leases.v1';
 import { VersionService } from '../../proto/generated/containerd.services.version.v1';
 import { Any } from '../../proto/generated/google.protobuf';
 import { describeUnless } from '../setup/needs';
@@ -150,6 +152,26 @@ suite('gantryd', () => {
     expect(dump.stdout).toContain('address = "/y"');
     expect(runGantryd(['--version']).stdout).toMatch(/^v\d+\.\d+\.\d+\n$/);
     expect(runGantryd(['--help']).stdout).toContain('Exit codes');
+  });
+
+  it('takes messages of the size in its configuration', async () => {
+    const config = join(daemon.directory, 'config.toml');
+    writeFileSync(config, '[grpc]\nmax_message_bytes = 1048576\n');
+    await daemon.start({ flags: ['--config', config] });
+    const leases = client(LeasesService, daemon.address, 'n');
+
+    const ids = [900_000, 1_100_000].map((length) => 'x'.repeat(length));
+    const codes = await Promise.all(
+      ids.map((id) =>
+        leases.listResources({ id }).then(
+          () => 0,
+          (error: { code: number }) => error.code,
+        ),
+      ),
+    );
+
+    leases.close();
+    expect(codes).toEqual([status.NOT_FOUND, status.RESOURCE_EXHAUSTED]);
   });
 
   it('keeps its directories and sockets to itself', async () => {

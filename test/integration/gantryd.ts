@@ -69,8 +69,15 @@ export class Gantryd {
   }
 
   async destroy(): Promise<void> {
-    await this.stop('SIGKILL');
-    rmSync(this.directory, { recursive: true, force: true });
+    await this.stop();
+    // The zygote of a daemon that was killed goes on until it has rehearsed.
+    for (const deadline = Date.now() + STOP_MS; ; await new Promise((resolve) => setTimeout(resolve, 20))) {
+      try {
+        return rmSync(this.directory, { recursive: true, force: true });
+      } catch (error) {
+        if (Date.now() > deadline) throw error;
+      }
+    }
   }
 }
 
