@@ -5,7 +5,10 @@ import { existsSync } from 'node:fs';
 import { setTimeout as sleep } from 'node:timers/promises';
 import BetterSqlite3 from 'better-sqlite3';
 import { Status } from '../../proto/generated/containerd.v1.types';
-import { missingForTasks, SHIMS, TestDaemon } from '../integration/tasks-daemon';
+import { SHIMS } from '../integration/task-shims';
+import { TestDaemon } from '../integration/tasks-daemon';
+import { shimIn } from '../setup/leftovers';
+import { testUnless } from '../setup/needs';
 import { type Model, randomFrom, Workload } from './workload';
 
 const ROUNDS = Number(process.env['CRASH_ROUNDS'] ?? 100);
@@ -23,18 +26,13 @@ const ZYGOTE_SHARE = 0.3;
 const SHIM_KILL_SHARE = 0.2;
 const TIMEOUT_MS = 600_000;
 
-const missing = missingForTasks();
-if (missing !== undefined) console.warn(`crash: skipped: ${missing}`);
-
 const shims = SHIMS.filter(({ name }) => name !== 'own shim, spawned').map((shim) => ({
   ...shim,
   rounds: shim.config.start === 'fork' ? ROUNDS : Math.ceil(ROUNDS / 10),
 }));
 
-describe.each(shims)('kill -9 of gantryd with $name', ({ config, rounds, isThere }) => {
-  const there = missing === undefined && isThere ? test : test.skip;
-
-  there(
+describe.each(shims)('kill -9 of gantryd with $name', ({ config, rounds, missing }) => {
+  testUnless(missing)(
     `at ${rounds} random moments loses and leaks nothing`,
     async () => {
       const random = randomFrom(SEED);
@@ -89,8 +87,8 @@ async function crashOnce(daemon: TestDaemon, random: () => number, round: number
 /** A task whose shim died as well is gone after the restart. */
 function killOneShim(daemon: TestDaemon, model: Model): void {
   for (const [id, state] of model.tasks) {
-    const pid = state === 'running' ? daemon.shimPid(id) : 0;
-    if (pid === 0) continue;
+    const pid = state === 'running' ? shimIn(daemon.bundle(id)) : undefined;
+    if (pid === undefined) continue;
     process.kill(pid, 'SIGKILL');
     model.tasks.set(id, 'deleted');
     return;

@@ -31,6 +31,8 @@ import { ImagesService } from '../../proto/generated/containerd.services.images.
 import { TasksService } from '../../proto/generated/containerd.services.tasks.v1';
 import type { Envelope } from '../../proto/generated/containerd.types';
 import { NAMESPACE_HEADER } from '../../proto/ids';
+import { processesOf, shimIn } from '../setup/leftovers';
+import { needsFile, needsRoot } from '../setup/needs';
 
 const PROJECT = resolve(__dirname, '..', '..');
 const BUSYBOX = ['/usr/bin/busybox', '/bin/busybox'].find((path) => existsSync(path));
@@ -38,30 +40,16 @@ const APPLETS = ['sh', 'sleep', 'echo', 'cat', 'true', 'false', 'mount', 'ls'];
 const READY_TIMEOUT_MS = 15_000;
 const POLL_MS = 20;
 
-export const FOREIGN_SHIM = '/usr/bin/containerd-shim-runc-v2';
-
 /** What of the configuration tests vary. */
 export interface ShimConfig {
   readonly runtimes?: Readonly<Record<string, string>>;
   readonly start?: 'fork' | 'spawn';
 }
 
-/** Every shim that can be had, and both ways to start our own. */
-export const SHIMS: readonly { name: string; config: ShimConfig; isThere: boolean }[] = [
-  { name: 'own shim, forked', config: { start: 'fork' }, isThere: true },
-  { name: 'own shim, spawned', config: { start: 'spawn' }, isThere: true },
-  {
-    name: 'containerd-shim-runc-v2',
-    config: { runtimes: { 'io.containerd.runc.v2': FOREIGN_SHIM }, start: 'spawn' },
-    isThere: existsSync(FOREIGN_SHIM),
-  },
-];
-
 /** Why tests that need a real kernel cannot run here; undefined when they can. */
 export function missingForTasks(): string | undefined {
-  if (process.getuid?.() !== 0) return 'needs root';
-  if (BUSYBOX === undefined) return 'needs busybox';
-  return existsSync(gantryd()) ? undefined : `needs ${gantryd()} (make build)`;
+  if (BUSYBOX === undefined) return 'needs a static busybox (package busybox-static)';
+  return needsRoot() ?? needsFile(gantryd(), 'make build');
 }
 
 export type Client<S> = {
@@ -277,24 +265,20 @@ export class TestDaemon {
     return join(this.state, 'io.containerd.runtime.v2.task', this.namespace, id);
   }
 
-  /** Pid of the shim of a task: the process that works in its bundle and is not in the container. */
+  /** Pid of the shim of a task. Never 0, which would stand for the test's own process group. */
   shimPid(id: string): number {
-    for (const pid of readdirSync('/proc').filter((name) => /^\d+$/.test(name))) {
-      const words = readWords(pid);
-      if (words.includes(id) && words.includes(this.namespace) && words.includes(this.address)) return Number(pid);
-    }
-    return 0;
+    const pid = shimIn(this.bundle(id));
+    if (pid === undefined) throw new Error(`no shim works in ${this.bundle(id)}`);
+    return pid;
   }
 
   /** Everything that may leak: shims, mounts, cgroups, bundles and sockets. */
   leftovers(): string[] {
     const inDirectory = (text: string) => text.includes(this.directory) && !isRehearsing(text);
     const mounts = readFileSync('/proc/self/mountinfo', 'utf8').split('\n').filter(inDirectory);
-    const shims = readdirSync('/proc')
-      .filter(
-        (pid) => /^\d+$/.test(pid) && Number(pid) !== this.pid && readWords(pid).some((word) => word === this.address),
-      )
-      .map((pid) => `process ${pid} ${readWords(pid).join(' ')}`);
+    const shims = processesOf(this)
+      .filter(({ pid }) => pid !== this.pid)
+      .map(({ pid, commandLine, directory }) => `process ${pid} ${commandLine} in ${directory}`);
     const bundles = list(join(this.state, 'io.containerd.runtime.v2.task', this.namespace)).map((id) => `bundle ${id}`);
     const works = list(join(this.root, 'io.containerd.runtime.v2.task', this.namespace)).map((id) => `work ${id}`);
     const sockets = list(join(this.state, 's'))
@@ -400,14 +384,6 @@ export class TestDaemon {
 
 function gantryd(): string {
   return process.env['GANTRYD'] ?? join(PROJECT, 'dist', 'bin', 'gantryd');
-}
-
-function readWords(pid: string): string[] {
-  try {
-    return readFileSync(`/proc/${pid}/cmdline`, 'utf8').split(/[\0 ]/); // A forked shim has blanks.
-  } catch {
-    return [];
-  }
 }
 
 /** A zygote that is there, or its test of a fork, has sockets and a mount for a moment. */

@@ -4,17 +4,16 @@ import { existsSync } from 'node:fs';
 import * as events from '../../proto/generated/containerd.events';
 import type { Envelope } from '../../proto/generated/containerd.types';
 import { Status } from '../../proto/generated/containerd.v1.types';
-import { missingForTasks, SHIMS, TestDaemon } from './tasks-daemon';
+import { testUnless } from '../setup/needs';
+import { SHIMS } from './task-shims';
+import { TestDaemon } from './tasks-daemon';
 
-const missing = missingForTasks();
-if (missing !== undefined) console.warn(`tasks-restart: skipped: ${missing}`);
-
-describe.each(SHIMS)('restart with $name', ({ config, isThere }) => {
-  const there = missing === undefined && isThere ? test : test.skip;
+describe.each(SHIMS)('restart with $name', ({ config, missing }) => {
+  const there = testUnless(missing);
   let daemon: TestDaemon;
 
   beforeAll(async () => {
-    if (missing === undefined && isThere) daemon = await TestDaemon.start(config);
+    daemon = await TestDaemon.start(config);
   }, 30_000);
 
   afterAll(async () => {

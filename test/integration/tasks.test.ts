@@ -1,19 +1,17 @@
 // The Tasks service on real processes, with every shim that can be had.
 
 import { Status } from '../../proto/generated/containerd.v1.types';
-import { missingForTasks, SHIMS, TestDaemon } from './tasks-daemon';
-
-const missing = missingForTasks();
-if (missing !== undefined) console.warn(`tasks: skipped: ${missing}`);
+import { testUnless } from '../setup/needs';
+import { SHIMS } from './task-shims';
+import { TestDaemon } from './tasks-daemon';
 
 const GO_ZERO_SECONDS = -62135596800n;
-describe.each(SHIMS)('Tasks with $name', ({ name, config, isThere }) => {
-  const there = missing === undefined && isThere ? test : test.skip;
-  if (!isThere) console.warn(`tasks: ${name} skipped: not installed`);
+describe.each(SHIMS)('Tasks with $name', ({ config, missing }) => {
+  const there = testUnless(missing);
   let daemon: TestDaemon;
 
   beforeAll(async () => {
-    if (missing === undefined && isThere) daemon = await TestDaemon.start(config);
+    daemon = await TestDaemon.start(config);
   }, 30_000);
 
   afterAll(async () => {

@@ -2,19 +2,17 @@
 
 import { existsSync, mkdirSync, readdirSync, readFileSync, readlinkSync, rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
+import { describeUnless } from '../setup/needs';
 import { missingForTasks, TestDaemon } from './tasks-daemon';
 
-const missing = missingForTasks();
-if (missing !== undefined) console.warn(`zygote: skipped: ${missing}`);
-const there = missing === undefined ? test : test.skip;
 /** A forked shim at work has about 3 MiB of its own, a spawned one over 11. */
 const PRIVATE_KIB_MAX = 8192;
 
-describe('zygote', () => {
+describeUnless(missingForTasks())('zygote', () => {
   let daemon: TestDaemon;
 
   beforeEach(async () => {
-    if (missing === undefined) daemon = await TestDaemon.start({ start: 'fork' });
+    daemon = await TestDaemon.start({ start: 'fork' });
   }, 30_000);
 
   afterEach(async () => {
@@ -38,7 +36,7 @@ describe('zygote', () => {
   const zygotes = () => childrenOf(daemon.pid).filter((pid) => argumentsOf(pid).includes('zygote'));
   const zygotePid = () => zygotes()[0] ?? 0;
 
-  there('a shim is its child, works in its bundle, has a name of its own and little memory', async () => {
+  test('a shim is its child, works in its bundle, has a name of its own and little memory', async () => {
     await run('child');
     const pid = daemon.shimPid('child');
 
@@ -52,7 +50,7 @@ describe('zygote', () => {
     await daemon.untilClean();
   });
 
-  there('many at once', async () => {
+  test('many at once', async () => {
     const ids = Array.from({ length: 20 }, (_, index) => `many-${index}`);
 
     expect(await Promise.all(ids.map(runToEnd))).toEqual(ids.map(() => 3));
@@ -60,27 +58,23 @@ describe('zygote', () => {
     await daemon.untilClean();
   });
 
-  there(
-    'shims outlive it, and others are started without it',
-    async () => {
-      await run('before');
-      const killed = zygotePid();
-      process.kill(killed, 'SIGKILL');
-      await daemon.until(() => daemon.log.includes('no zygote: shims are started as programs'));
+  test('shims outlive it, and others are started without it', async () => {
+    await run('before');
+    const killed = zygotePid();
+    process.kill(killed, 'SIGKILL');
+    await daemon.until(() => daemon.log.includes('no zygote: shims are started as programs'));
 
-      expect(await runToEnd('after')).toBe(3);
-      const waiting = daemon.tasks.wait({ containerId: 'before' });
-      await daemon.tasks.kill({ containerId: 'before', signal: 15, all: true });
-      await daemon.tasks.kill({ containerId: 'before', signal: 9 });
-      expect((await waiting).exitStatus).toBe(137);
-      await daemon.destroy('before');
+    expect(await runToEnd('after')).toBe(3);
+    const waiting = daemon.tasks.wait({ containerId: 'before' });
+    await daemon.tasks.kill({ containerId: 'before', signal: 15, all: true });
+    await daemon.tasks.kill({ containerId: 'before', signal: 9 });
+    expect((await waiting).exitStatus).toBe(137);
+    await daemon.destroy('before');
 
-      await daemon.until(() => zygotePid() !== 0 && zygotePid() !== killed, 20_000);
-    },
-    40_000,
-  );
+    await daemon.until(() => zygotePid() !== 0 && zygotePid() !== killed, 20_000);
+  }, 40_000);
 
-  there('one that does not answer is killed, and the container starts all the same', async () => {
+  test('one that does not answer is killed, and the container starts all the same', async () => {
     process.kill(zygotePid(), 'SIGSTOP');
 
     expect(await runToEnd('stopped')).toBe(3);
@@ -88,7 +82,7 @@ describe('zygote', () => {
     await daemon.untilClean();
   });
 
-  there.each(['SIGTERM', 'SIGKILL'] as const)('ends with its daemon (%s); its shims are adopted', async (signal) => {
+  test.each(['SIGTERM', 'SIGKILL'] as const)('ends with its daemon (%s); its shims are adopted', async (signal) => {
     await run('stays');
     const zygote = zygotePid();
 
@@ -103,7 +97,7 @@ describe('zygote', () => {
     await daemon.destroy('stays');
   });
 
-  there('what a killed rehearsal has left is removed by the next', async () => {
+  test('what a killed rehearsal has left is removed by the next', async () => {
     const gone = '4194305'; // Larger than any pid (PID_MAX_LIMIT).
     await daemon.kill();
     mkdirSync(join(daemon.root, 'zygote', gone, 'rootfs'), { recursive: true });
@@ -113,7 +107,7 @@ describe('zygote', () => {
     expect(readdirSync(join(daemon.root, 'zygote'))).toEqual([]);
   });
 
-  there('where it cannot rehearse, shims are started as programs and the log says why', async () => {
+  test('where it cannot rehearse, shims are started as programs and the log says why', async () => {
     await daemon.kill();
     await daemon.until(
       () => !existsSync(join(daemon.root, 'zygote')) || readdirSync(join(daemon.root, 'zygote')).length === 0,
