@@ -141,9 +141,11 @@ class Scope implements CallContext {
   readonly lease: string | undefined;
   readonly #call: UnaryCall | StreamCall;
   readonly #hooks: CallHooks;
-  readonly #controller = new AbortController();
   readonly #startedAt = performance.now();
   #writeCount: bigint;
+  /** Made for a handler that asks for the signal: most do not, and the error of an abort is not cheap either. */
+  #controller: AbortController | undefined;
+  #whyOver: (() => Error) | undefined;
 
   constructor(call: UnaryCall | StreamCall, method: string, hooks: CallHooks) {
     this.method = method;
@@ -152,11 +154,15 @@ class Scope implements CallContext {
     this.#call = call;
     this.#hooks = hooks;
     this.#writeCount = hooks.writeCount();
-    call.once('cancelled', () => this.#controller.abort(this.#whyCanceled()));
-    if (call.cancelled) this.#controller.abort(this.#whyCanceled());
+    call.once('cancelled', () => this.#abort(this.#whyCanceled()));
+    if (call.cancelled) this.#abort(this.#whyCanceled());
   }
 
   get signal(): AbortSignal {
+    if (this.#controller === undefined) {
+      this.#controller = new AbortController();
+      if (this.#whyOver !== undefined) this.#controller.abort(this.#whyOver());
+    }
     return this.#controller.signal;
   }
 
@@ -197,14 +203,23 @@ class Scope implements CallContext {
 
   #finish(status: { code: number; message: string }, cause: unknown): void {
     const { method, namespace } = this;
-    this.#hooks.onEnd({ method, namespace, ...status, durationMs: performance.now() - this.#startedAt, cause });
+    const durationMs = performance.now() - this.#startedAt;
+    // The answer goes first: it is sent within this turn of the event loop.
+    setImmediate(() => this.#hooks.onEnd({ method, namespace, ...status, durationMs, cause }));
     // Whatever the handler left running for this call has nobody to answer any more.
-    this.#controller.abort(canceled('context canceled'));
+    this.#abort(() => canceled('context canceled'));
   }
 
-  #whyCanceled(): Error {
-    const deadline = Number(this.#call.getDeadline());
-    return Date.now() >= deadline ? deadlineExceeded('context deadline exceeded') : canceled('context canceled');
+  /** Only the first reason counts. */
+  #abort(why: () => Error): void {
+    if (this.#whyOver !== undefined) return;
+    this.#whyOver = why;
+    this.#controller?.abort(why());
+  }
+
+  #whyCanceled(): () => Error {
+    const isLate = Date.now() >= Number(this.#call.getDeadline());
+    return isLate ? () => deadlineExceeded('context deadline exceeded') : () => canceled('context canceled');
   }
 }
 
