@@ -13,6 +13,7 @@ import { EventBus } from './events/bus';
 import { Collector } from './gc/collector';
 import type { CallHooks } from './grpc/call';
 import { ApiServer } from './grpc/server';
+import { IdleCollector } from './idle';
 import type { Logger } from './log';
 import { Database } from './metadata/database';
 import { pluginList } from './plugins';
@@ -164,6 +165,8 @@ async function listen(address: string, start: () => Promise<void>): Promise<void
 }
 
 function callHooks(db: Database, log: Logger): CallHooks {
+  const idle = new IdleCollector();
+  idle.worked(); // The start leaves garbage as well.
   return {
     durable: () => db.durable(),
     writeCount: () => db.changes,
@@ -176,6 +179,7 @@ function callHooks(db: Database, log: Logger): CallHooks {
         ...(message === '' ? {} : { error: message }),
       };
       log.info('call', fields);
+      idle.worked();
       if (cause !== undefined) log.error('call failed unexpectedly', { method, stack: (cause as Error).stack });
     },
   };
