@@ -121,16 +121,30 @@ export class Bundle {
    * take the id while the files are being removed. The caller has unmounted everything in it.
    */
   async remove(): Promise<void> {
-    const hidden = join(this.path, '..', `.${this.key.id}`);
     const work = this.linkedWorkPath();
+    this.hide();
+    await Promise.all([this.hiddenPath, work].map((path) => rm(path, { recursive: true, force: true })));
+  }
+
+  /** True for a working directory, as /proc tells it, that is or was this bundle: a removed one is known by its hidden name. */
+  isAt(directory: string): boolean {
+    return [this.path, this.hiddenPath, `${this.hiddenPath} (deleted)`].includes(directory);
+  }
+
+  /** Over a hidden one that an interrupted removal left, if need be. */
+  private hide(): void {
     try {
-      await rm(hidden, { recursive: true, force: true });
-      renameSync(this.path, hidden);
+      renameSync(this.path, this.hiddenPath);
     } catch (error) {
-      if (!isErrno(error, 'ENOENT')) throw error;
+      if (isErrno(error, 'ENOENT')) return;
+      if (!isErrno(error, 'ENOTEMPTY', 'EEXIST')) throw error;
+      rmSync(this.hiddenPath, { recursive: true, force: true });
+      renameSync(this.path, this.hiddenPath);
     }
-    await rm(hidden, { recursive: true, force: true });
-    await rm(work, { recursive: true, force: true });
+  }
+
+  private get hiddenPath(): string {
+    return join(this.path, '..', `.${this.key.id}`);
   }
 
   private linkedWorkPath(): string {

@@ -130,6 +130,8 @@ export class ProcessTracker {
       else this.bus.publish(key.namespace, '/tasks/delete', events.TaskDelete, event);
     });
     for (const { execId } of execs) this.forget({ ...key, execId }, exit);
+    // Whoever answers the call waits for this as well; until then there are files to remove.
+    this.db.durable().catch(() => undefined);
   }
 
   /** Forgets an exec process. */

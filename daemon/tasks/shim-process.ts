@@ -1,6 +1,6 @@
 // Shims as processes: making sure that one is gone.
 
-import { readdirSync, readlinkSync } from 'node:fs';
+import { existsSync, readdirSync, readlinkSync } from 'node:fs';
 import { unlink } from 'node:fs/promises';
 import { connect } from 'node:net';
 import { setTimeout as sleep } from 'node:timers/promises';
@@ -47,7 +47,7 @@ export async function killShimProcess(pid: number, bundle: Bundle): Promise<void
 
 /** Removes a shim's socket unless somebody listens on it. */
 export async function removeDeadSocket(path: string): Promise<void> {
-  if (await isListening(path)) return;
+  if (!existsSync(path) || (await isListening(path))) return;
   try {
     await unlink(path);
   } catch (error) {
@@ -64,7 +64,7 @@ function processesIn(isWanted: (directory: string) => boolean): number[] {
 }
 
 function worksIn(pid: number, bundle: Bundle): boolean {
-  return workingDirectory(pid) === bundle.path;
+  return bundle.isAt(workingDirectory(pid));
 }
 
 /** Empty for a process that is gone. The kernel adds a note for a directory that is gone (proc_pid_cwd(5)). */

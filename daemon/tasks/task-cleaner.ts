@@ -36,8 +36,12 @@ export class TaskCleaner {
   /** After Delete: ends the shim and removes bundle and socket. */
   async dismantle(task: Task): Promise<void> {
     task.phase = 'ending';
-    await this.attempt(task, 'shut down shim', () => this.shutDown(task));
-    await this.removeFiles(task);
+    const isEnding = await this.askToEnd(task);
+    // A shim that ends needs its bundle no more; both take a few milliseconds.
+    await this.removeFiles(
+      task,
+      this.attempt(task, 'end shim', () => this.untilGone(task, isEnding)),
+    );
     this.parts.registry.remove(task);
   }
 
@@ -125,24 +129,38 @@ export class TaskCleaner {
 
   /** Asks the shim to end, waits for it, and kills it when it does not. */
   private async shutDown(task: Task): Promise<void> {
-    const { client } = task;
+    await this.untilGone(task, await this.askToEnd(task));
+  }
+
+  /** @returns whether the shim said that it will. */
+  private async askToEnd(task: Task): Promise<boolean> {
     try {
-      if (client === undefined) return;
       const signal = AbortSignal.timeout(SHUTDOWN_TIMEOUT_MS);
-      await client.call('shutdown', { id: task.key.id, now: false }, signal);
-      if (task.isOwnShim) await client.untilClosed(signal);
+      await task.client?.call('shutdown', { id: task.key.id, now: false }, signal);
+      return task.client !== undefined;
     } catch (error) {
       this.parts.logger.debug('shim did not shut down', { ...task.key, error: messageOf(error) });
+      return false;
+    }
+  }
+
+  private async untilGone(task: Task, isEnding: boolean): Promise<void> {
+    try {
+      if (isEnding && task.isOwnShim) await task.client?.untilClosed(AbortSignal.timeout(SHUTDOWN_TIMEOUT_MS));
+    } catch (error) {
+      this.parts.logger.debug('shim did not end', { ...task.key, error: messageOf(error) });
     } finally {
       await killShim(task);
       task.disconnect();
     }
   }
 
-  private async removeFiles(task: Task): Promise<void> {
+  /** @param end that of the shim, which removes its socket itself if it can. */
+  private async removeFiles(task: Task, end: Promise<unknown> = Promise.resolve()): Promise<void> {
     const { bundle } = task;
     const socket = await this.attempt(task, 'find socket', async () => this.socketOf(task));
     await this.attempt(task, 'remove bundle', () => removeBundle(bundle));
+    await end;
     if (socket !== undefined) await this.attempt(task, 'remove socket', () => removeDeadSocket(socket));
   }
 

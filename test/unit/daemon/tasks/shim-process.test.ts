@@ -58,6 +58,16 @@ describe('shims as processes', () => {
     expect(existsSync(`/proc/${other.pid}/cwd`)).toBe(true);
   });
 
+  test('killShimProcess() ends a shim whose bundle was removed', async () => {
+    const shim = await workIn(bundle.path);
+    const gone = exited(shim);
+    await bundle.remove();
+
+    await killShimProcess(shim.pid, bundle);
+
+    expect(await gone).toBe('SIGKILL');
+  });
+
   test('killStrayShims() ends shims whose bundle is gone, but for those in use', async () => {
     const stray = await workIn(bundle.path);
     const used = await workIn(bundle.path);
