@@ -63,7 +63,8 @@ describe('a call', () => {
     let reason: unknown;
     const stub = await bench.serve({
       delete: async (_request, { signal }) => {
-        await new Promise((resolve) => signal.addEventListener('abort', resolve));
+        // On a slow machine the call may come after its deadline.
+        if (!signal.aborted) await new Promise((resolve) => signal.addEventListener('abort', resolve));
         reason = signal.reason;
         return {};
       },
