@@ -132,7 +132,8 @@ function merge(defaults: Table, given: Table, prefix: string, source: string): T
     const standard = defaults[key];
     if (standard === undefined && prefix !== 'runtimes.')
       throw invalidArgument(`config ${source}: unknown key "${name}"`);
-    if (prefix === 'runtimes.' && typeof value !== 'string') throw wrongType(source, name, 'a string');
+    if (prefix === 'runtimes.' && (typeof value !== 'string' || value === ''))
+      throw wrongType(source, name, 'a string that names a program');
     if (isTable(standard)) {
       if (!isTable(value)) throw wrongType(source, name, 'a table');
       result[key] = merge(standard, value, `${name}.`, source);

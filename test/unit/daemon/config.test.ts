@@ -76,6 +76,7 @@ describe('loadConfig()', () => {
     ['[gc]\nmutation_threshold = 1.5', /"gc\.mutation_threshold" must be a whole number/],
     ['[gc]\nmutation_threshold = "1"', /"gc\.mutation_threshold" must be a number/],
     ['[runtimes]\nx = 5', /"runtimes\.x" must be a string/],
+    ['[runtimes]\nx = ""', /"runtimes\.x" must be a string that names a program/],
     ['[content]\nsharing_policy = "none"', /"content\.sharing_policy" must be one of shared, isolated/],
     ['[snapshotter.overlayfs]\nmount_options = "x"', /"snapshotter\.overlayfs\.mount_options" must be/],
     [
