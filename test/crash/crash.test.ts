@@ -51,9 +51,11 @@ describe.each(shims)('kill -9 of gantryd with $name', ({ config, rounds, missing
         }
         // A harness that kills too early proves nothing.
         expect(Math.min(...Object.values(total))).toBeGreaterThan(0);
-      } finally {
-        await daemon.stop();
+      } catch (error) {
+        await daemon.stop().catch(() => undefined); // What is left over would hide why.
+        throw error;
       }
+      await daemon.stop();
     },
     TIMEOUT_MS,
   );

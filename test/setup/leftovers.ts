@@ -136,11 +136,8 @@ function foldersBelow(directory: string): string[] {
 function workingDirectory(pid: string): string {
   try {
     return fs.readlinkSync(`/proc/${pid}/cwd`);
-  } catch (error) {
-    if (isErrno(error, 'ENOENT', 'ESRCH', 'EACCES')) {
-      return '';
-    }
-    throw error;
+  } catch {
+    return '';
   }
 }
 
