@@ -15,7 +15,7 @@ export interface Config {
   readonly address: string;
   readonly log: { readonly level: LogLevel; readonly format: LogFormat };
   readonly grpc: { readonly messageBytesMax: number };
-  readonly shim: { readonly start: ShimStart };
+  readonly shim: { readonly start: ShimStart; readonly runtime: string };
   /** Runtime name to shim program. */
   readonly runtimes: Readonly<Record<string, string>>;
   readonly content: { readonly sharingPolicy: SharingPolicy };
@@ -61,6 +61,9 @@ max_message_bytes = 16777216
 # fork: a shim is a fork of a process that is kept ready for it, the quickest and smallest way; when that cannot be done
 # here, as spawn. spawn: every shim is started as a program.
 start = "fork"
+# The OCI runtime of containers whose options name none: a program with runc's command line, such as "/usr/bin/crun".
+# Empty: gantry's own, inside the shim.
+runtime = ""
 
 # Which shim program a runtime name stands for: a path, a program on the PATH, or another runtime name.
 # "io.containerd.runc.v2" is gantry's own shim unless it is mapped here, for example to
@@ -180,7 +183,10 @@ function toConfig(merged: Table, source: string, overrides: Overrides): Config {
       format: choice('log.format', table('log')['format'], LOG_FORMATS),
     },
     grpc: { messageBytesMax: wholeIn(table('grpc'), 'grpc.max_message_bytes', [1 << 20, 1 << 30], source) },
-    shim: { start: choice('shim.start', table('shim')['start'], SHIM_STARTS) },
+    shim: {
+      start: choice('shim.start', table('shim')['start'], SHIM_STARTS),
+      runtime: table('shim')['runtime'] as string,
+    },
     runtimes: table('runtimes') as Record<string, string>,
     content: {
       sharingPolicy: choice('content.sharing_policy', table('content')['sharing_policy'], ['shared', 'isolated']),

@@ -16,6 +16,9 @@ export const ZYGOTE_FLAGS: readonly string[] = ['--single-threaded', '--no-flush
 /** Environment that makes a shim small: a fixed threshold keeps glibc from holding on to memory (mallopt(3)), 1.2 MB. */
 export const SHIM_ENVIRONMENT: Readonly<Record<string, string>> = { MALLOC_TRIM_THRESHOLD_: '131072' };
 
+/** Environment variable of a shim: the OCI runtime of tasks that ask for none. Unset: our own, in the shim itself. */
+export const RUNTIME_VARIABLE = 'GANTRY_RUNTIME';
+
 /** For launchers: assignments in the first line, flags in the second. Called by the Makefile. @public */
 export function launcherLines(): [environment: string, flags: string] {
   const assignments = Object.entries(SHIM_ENVIRONMENT).map(([name, value]) => `${name}=${value}`);

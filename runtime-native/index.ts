@@ -1,5 +1,8 @@
 // What the shim, the daemon and the snapshotters use of the runtime. Everything else in this folder is internal.
 
+export type { Cgroup } from './cgroup/cgroup';
+export { cgroupOfProcess } from './cgroup/cgroup';
+export { ConsoleSocket } from './console-socket';
 export type { CreateOptions } from './container';
 export { Container } from './container';
 export { mkfifo, openPipe, peerCredentials, setBlocking, setWindowSize, unreadBytes } from './descriptors';

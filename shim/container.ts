@@ -129,23 +129,23 @@ export class Container {
   }
 
   /** Sends a signal to init, to all processes of the container, or to an exec. */
-  kill(execId: string, signal: number, all: boolean): void {
+  async kill(execId: string, signal: number, all: boolean): Promise<void> {
     const target = this.process(execId);
     const isInit = target === this.init;
     // With "all" a stopped container is no mistake: whoever is left in it gets the signal.
     if (isInit && all && target.state === 'stopped') {
-      if (signal === SIGKILL) this.#killAll();
+      if (signal === SIGKILL) await this.#killAll();
       return;
     }
     checkAction(isInit ? 'init' : 'exec', 'kill', target.state);
     try {
-      if (isInit) this.#runtimeContainer.kill(signal, all);
+      if (isInit) await this.#runtimeContainer.kill(signal, all);
       else process.kill(target.pid, signal);
     } catch (error) {
       throw asKillError(error);
     }
     // A frozen process of cgroup v1 dies only when it is thawed.
-    if (signal === SIGKILL && this.init.state === 'paused') this.#resumeQuietly();
+    if (signal === SIGKILL && this.init.state === 'paused') await this.#resumeQuietly();
   }
 
   async pause(): Promise<void> {
@@ -163,21 +163,21 @@ export class Container {
   }
 
   async resume(): Promise<void> {
-    await this.#serially(() => {
+    await this.#serially(async () => {
       checkAction('init', 'resume', this.init.state);
       try {
-        this.#runtimeContainer.resume();
+        await this.#runtimeContainer.resume();
       } catch (error) {
         throw runtimeError('OCI runtime resume failed', error);
       }
-      this.init.state = 'running';
+      if (this.init.exit === undefined) this.init.state = 'running';
     });
   }
 
   async update(resources: unknown): Promise<void> {
-    await this.#serially(() => {
+    await this.#serially(async () => {
       checkAction('init', 'update', this.init.state);
-      this.#runtimeContainer.update(resources);
+      await this.#runtimeContainer.update(resources);
     });
   }
 
@@ -279,7 +279,7 @@ export class Container {
     this.#record(undefined, exit);
     this.#reportOoms();
     // With a pid namespace of its own the kernel has killed the others together with init (pid_namespaces(7)).
-    if (!hasPrivatePidNamespace(this.#options.spec)) this.#killAll();
+    if (!hasPrivatePidNamespace(this.#options.spec)) void this.#killAll(); // Handles its own failures.
     this.#pendingInitExit = exit;
     this.#reportInitExitIfDue();
   }
@@ -287,7 +287,7 @@ export class Container {
   #reportInitExitIfDue(): void {
     const exit = this.#pendingInitExit;
     if (exit === undefined || this.#runningExecs > 0 || this.#isStarting || this.init.exit !== undefined) return;
-    if (this.init.state === 'paused') this.#resumeQuietly();
+    if (this.init.state === 'paused') void this.#resumeQuietly(); // Handles its own failures.
     this.init.setExited(exit);
     this.#context.onExit(this, this.init, exit);
   }
@@ -295,7 +295,7 @@ export class Container {
   async #deleteInit(): Promise<void> {
     checkAction('init', 'delete', this.init.state);
     if (this.init.state === 'created') {
-      this.#killAll();
+      await this.#killAll();
       await this.init.wait(AbortSignal.timeout(DRAIN_MS));
     }
     await this.init.io?.drain(DRAIN_MS);
@@ -305,9 +305,9 @@ export class Container {
     this.init.state = 'deleted';
   }
 
-  #killAll(): void {
+  async #killAll(): Promise<void> {
     try {
-      this.#runtimeContainer.kill(SIGKILL, true);
+      await this.#runtimeContainer.kill(SIGKILL, true);
     } catch (error) {
       if (errorKind(error) !== 'not found') {
         this.#context.log.warn('kill all processes of the container', { id: this.id, error: messageOf(error) });
@@ -315,9 +315,9 @@ export class Container {
     }
   }
 
-  #resumeQuietly(): void {
+  async #resumeQuietly(): Promise<void> {
     try {
-      this.#runtimeContainer.resume();
+      await this.#runtimeContainer.resume();
     } catch (error) {
       this.#context.log.warn('resume an exited container', { id: this.id, error: messageOf(error) });
     }

@@ -23,8 +23,9 @@ export async function deleteTask(args: ShimArgs, runtime: Runtime, warn: (text: 
     }
   };
   await attempt('delete container', async () => {
-    const root = runtimeRoot(loadOptions(bundle), args.namespace, bundle);
-    await runtime.destroy({ id: args.id, root });
+    const options = loadOptions(bundle);
+    const root = runtimeRoot(options, args.namespace, bundle);
+    await runtime.destroy({ id: args.id, bundle, root, options });
   });
   await attempt('unmount rootfs', () => runtime.unmount(join(bundle, 'rootfs')));
   await attempt('remove socket', () => removeDeadSocket(bundle));

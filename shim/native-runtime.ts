@@ -1,4 +1,5 @@
-// The shim's runtime on top of our own runtime library, in this process: no program is executed to create a container.
+// The shim's runtime on top of our own runtime library, in this process: no program is executed to create a container,
+// unless the options name one.
 
 import { isNotFound } from '../proto/errors';
 import type { Mount } from '../proto/generated/containerd.types';
@@ -13,21 +14,27 @@ import {
   setWindowSize,
   unmountRecursive,
 } from '../runtime-native/index';
-import { runtimeRoot } from './options';
-import type { CreateOptions, ExitListener, Runtime, RuntimeContainer } from './runtime';
+import { isProgram, runtimeRoot } from './options';
+import type { CreateOptions, DestroyOptions, ExitListener, Runtime, RuntimeContainer } from './runtime';
 
 /** Compiled seccomp filters, shared by all shims of the host until its next boot. */
 const FILTER_CACHE = '/run/gantry/seccomp';
 
 export class NativeRuntime implements Runtime {
-  async create({ id, bundle, namespace, rootfs, spec, io, options }: CreateOptions): Promise<RuntimeContainer> {
+  async create(request: CreateOptions): Promise<RuntimeContainer> {
+    const { id, bundle, namespace, rootfs, spec, io, options } = request;
+    const root = runtimeRoot(options, namespace, bundle);
+    if (isProgram(options)) {
+      const { createByProgram } = await import('./program/runtime.js');
+      return await createByProgram({ ...request, root });
+    }
     const container = await Container.create({
       id,
       bundle,
       rootfs,
       spec: spec as Spec,
       io,
-      root: runtimeRoot(options, namespace, bundle),
+      root,
       systemdCgroup: options.systemdCgroup,
       noPivotRoot: options.noPivotRoot,
       noNewKeyring: options.noNewKeyring,
@@ -36,7 +43,12 @@ export class NativeRuntime implements Runtime {
     return asRuntimeContainer(container);
   }
 
-  async destroy({ id, root }: { id: string; root: string }): Promise<void> {
+  async destroy({ id, bundle, root, options }: DestroyOptions): Promise<void> {
+    if (isProgram(options)) {
+      const { destroyByProgram } = await import('./program/runtime.js');
+      await destroyByProgram({ id, bundle, root, binary: options.binaryName, systemdCgroup: options.systemdCgroup });
+      return;
+    }
     try {
       await Container.load(root, id).delete();
     } catch (error) {

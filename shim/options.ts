@@ -2,30 +2,37 @@
 // which the delete action needs when the shim is gone.
 
 import { readFileSync, writeFileSync } from 'node:fs';
-import { join } from 'node:path';
+import { basename, join } from 'node:path';
 import { unpackAny } from '../proto/any';
 import { isErrno, unknown } from '../proto/errors';
 import { Options } from '../proto/generated/containerd.runc.v1';
 import type { Any } from '../proto/generated/google.protobuf';
+import { RUNTIME_VARIABLE } from '../proto/shim-flags';
 
 const NONE = Options.decode(Buffer.alloc(0));
-const OUR_NAMES = ['', 'runc', 'gantry-runtime'];
+const OUR_PROGRAM = 'gantry-runtime';
+const OUR_NAMES = ['', 'runc'];
 
 /**
  * The options of a request, all of them unset when there are none.
- * @throws UNKNOWN for another type and for a runtime binary other than ours: to run something else than what was asked
- * for would be worse.
+ * @throws UNKNOWN for another type
  */
 export function decodeOptions(any: Any | undefined): Options {
-  if (any === undefined || (any.typeUrl === '' && any.value.length === 0)) return NONE;
+  if (any === undefined || (any.typeUrl === '' && any.value.length === 0)) return withDefaultRuntime(NONE);
   const typeUrl = any.typeUrl.slice(any.typeUrl.lastIndexOf('/') + 1);
   if (typeUrl !== Options.name) throw unknown(`invalid task options type "${any.typeUrl}", want ${Options.name}`);
-  const options = unpackAny(Options, { typeUrl, value: any.value });
-  const name = options.binaryName.slice(options.binaryName.lastIndexOf('/') + 1);
-  if (!OUR_NAMES.includes(name)) {
-    throw unknown(`OCI runtime create failed: runtime binary "${options.binaryName}" is not supported by this shim`);
-  }
-  return options;
+  return withDefaultRuntime(unpackAny(Options, { typeUrl, value: any.value }));
+}
+
+/** The daemon's configuration may name the runtime for those who name none. */
+function withDefaultRuntime(options: Options): Options {
+  const runtime = process.env[RUNTIME_VARIABLE] ?? '';
+  return runtime !== '' && OUR_NAMES.includes(options.binaryName) ? { ...options, binaryName: runtime } : options;
+}
+
+/** Whether the options ask for a runtime that is a program. "runc", which clients send unasked, means our own. */
+export function isProgram({ binaryName }: Pick<Options, 'binaryName'>): boolean {
+  return !OUR_NAMES.includes(binaryName) && basename(binaryName) !== OUR_PROGRAM;
 }
 
 /** Where the runtime keeps the state of containers: as runc has it under options.root, else in the bundle. */
@@ -49,12 +56,16 @@ export function saveOptions(bundle: string, options: Options): void {
 }
 
 /** What `delete` needs of the saved options; unset when there are none. */
-export function loadOptions(bundle: string): { root: string; systemdCgroup: boolean } {
+export function loadOptions(bundle: string): Pick<Options, 'root' | 'binaryName' | 'systemdCgroup'> {
   try {
     const saved = JSON.parse(readFileSync(join(bundle, 'options.json'), 'utf8')) as Record<string, unknown>;
-    return { root: String(saved['root'] ?? ''), systemdCgroup: saved['systemd_cgroup'] === true };
+    return {
+      root: String(saved['root'] ?? ''),
+      binaryName: String(saved['binary_name'] ?? ''),
+      systemdCgroup: saved['systemd_cgroup'] === true,
+    };
   } catch (error) {
-    if (isErrno(error, 'ENOENT')) return { root: '', systemdCgroup: false };
+    if (isErrno(error, 'ENOENT')) return { root: '', binaryName: '', systemdCgroup: false };
     throw error;
   }
 }

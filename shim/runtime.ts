@@ -1,5 +1,5 @@
-// What the shim needs of an OCI runtime, and nothing about how it is done. The one implementation so far is
-// native-runtime.ts, on top of our own runtime library; runtimes that are programs fit behind it as well.
+// What the shim needs of an OCI runtime, and nothing about how it is done: native-runtime.ts is on top of our own runtime
+// library, program/ runs runtimes that are programs.
 
 import type { Options } from '../proto/generated/containerd.runc.v1';
 import type { Mount } from '../proto/generated/containerd.types';
@@ -32,6 +32,15 @@ export interface CreateOptions {
   readonly options: Options;
 }
 
+export interface DestroyOptions {
+  readonly id: string;
+  readonly bundle: string;
+  /** State directory of the runtime. */
+  readonly root: string;
+  /** As it was at its creation. */
+  readonly options: Pick<Options, 'binaryName' | 'systemdCgroup'>;
+}
+
 export interface ExecOptions {
   readonly execId: string;
   /** The Process document of the OCI runtime-spec. */
@@ -51,11 +60,11 @@ export interface RuntimeContainer extends RunningProcess {
   start(): Promise<void>;
   exec(options: ExecOptions): Promise<RunningProcess>;
   /** Sends a signal to init, or to every process of the container. @throws NOT_FOUND when there is none. */
-  kill(signal: number, all: boolean): void;
+  kill(signal: number, all: boolean): void | Promise<void>;
   pause(): Promise<void>;
-  resume(): void;
+  resume(): void | Promise<void>;
   /** @param resources the LinuxResources document of the OCI runtime-spec. */
-  update(resources: unknown): void;
+  update(resources: unknown): void | Promise<void>;
   pids(): number[];
   /** @throws NOT_FOUND when the container has no cgroup. */
   stats(): Any;
@@ -70,7 +79,7 @@ export interface Runtime {
   /** Creates the container up to the moment before its program runs. @throws Error with the runtime's words. */
   create(options: CreateOptions): Promise<RuntimeContainer>;
   /** Removes whatever is left of a container whose shim is gone; nothing when there is nothing. */
-  destroy(options: { id: string; root: string }): Promise<void>;
+  destroy(options: DestroyOptions): Promise<void>;
   /** Calls back once when the process has ended, also when it ended before the call. */
   onExit(pid: number, listener: ExitListener): void;
   mount(mounts: readonly Mount[], target: string): void;

@@ -71,7 +71,10 @@ export class Tasks {
         await process.wait(signal);
         return exitOf(process);
       },
-      kill: ({ id, execId, signal, all }) => this.#container(id).kill(execId, signal, all) ?? EMPTY,
+      kill: async ({ id, execId, signal, all }) => {
+        await this.#container(id).kill(execId, signal, all);
+        return EMPTY;
+      },
       pause: async ({ id }) => {
         await this.#container(id).pause();
         this.#options.publisher.publish('/tasks/paused', TaskPaused, { containerId: id });

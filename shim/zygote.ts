@@ -13,6 +13,7 @@ import { becomeForked, forkOnce, Reaper, reapChild, serveForks } from '../runtim
 import type { ShimArgs } from './args';
 import { collectGarbage } from './idle';
 import { NativeRuntime } from './native-runtime';
+import { runtimeRoot } from './options';
 import { type RehearsalOptions, rehearse, removeSockets } from './rehearsal';
 import { serveShim } from './serve';
 
@@ -71,7 +72,9 @@ async function removeLeftovers(runtime: NativeRuntime, { bundle, socket }: ShimA
   mkdirSync(bundle, { recursive: true, mode: 0o700 });
   for (const pid of readdirSync(bundle).filter((name) => !existsSync(`/proc/${name}`))) {
     const directory = join(bundle, pid);
-    await runtime.destroy({ id: `gantry-rehearsal-${pid}`, root: join(directory, 'oci') });
+    const options = { binaryName: '', systemdCgroup: false };
+    const root = runtimeRoot({ root: '' }, '', directory);
+    await runtime.destroy({ id: `gantry-rehearsal-${pid}`, bundle: directory, root, options });
     runtime.unmount(join(directory, 'rootfs'));
     removeSockets(`${socket}${pid}`);
     rmSync(directory, { recursive: true, force: true });

@@ -3,6 +3,7 @@
 // forking-launcher.ts (a fork of the zygote) and foreign-launcher.ts.
 
 import type { Any } from '../../proto/generated/google.protobuf';
+import { RUNTIME_VARIABLE } from '../../proto/shim-flags';
 import type { Bootstrap, Bundle } from './bundle';
 import type { ResolvedRuntime } from './runtimes';
 import type { Exit } from './task-store';
@@ -39,6 +40,8 @@ export interface ShimEnvironment {
   /** The daemon's program, passed as -publish-binary. */
   readonly daemonBinary: string;
   readonly debug: boolean;
+  /** OCI runtime of tasks that ask for none; empty: our own. */
+  readonly runtime: string;
 }
 
 /** Cleans up after a shim that is not there any more. */
@@ -57,6 +60,7 @@ export function shimEnv(environment: ShimEnvironment, namespace: string, maxVers
     TTRPC_ADDRESS: environment.ttrpcAddress,
     GRPC_ADDRESS: environment.grpcAddress,
     NAMESPACE: namespace,
+    [RUNTIME_VARIABLE]: environment.runtime,
     MAX_SHIM_VERSION: String(maxVersion),
   };
 }

@@ -40,6 +40,7 @@ export function createTaskManager(setup: TaskSetup): { tasks: TaskManager; close
     ttrpcAddress: ttrpcAddressOf(address),
     daemonBinary: join(distDirectory(), 'bin', 'gantryd'),
     debug: log.level === 'debug',
+    runtime: setup.config.shim.runtime,
   };
   const foreign = new ForeignLauncher(environment);
   const { own, zygote } = createOwnLauncher(setup, environment);

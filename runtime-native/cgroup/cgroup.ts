@@ -5,7 +5,7 @@ import { posix } from 'node:path';
 import { unknown } from '../../proto/errors';
 import type { CgroupHierarchy } from '../mounts';
 import type { LinuxResources } from '../spec';
-import { hostLayout } from './layout';
+import { hostLayout, layoutOf } from './layout';
 import { CgroupV1 } from './v1';
 import { CgroupV2 } from './v2';
 
@@ -72,6 +72,24 @@ export function reopenCgroup(paths: Readonly<Record<string, string>>): Cgroup {
       const path = paths[hierarchy.name];
       return path === undefined ? [] : [{ ...hierarchy, path }];
     }),
+  );
+}
+
+/** The cgroup in which a process is; undefined when it is the caller's own, or there are no cgroups. @throws ENOENT */
+export function cgroupOfProcess(pid: number): Cgroup | undefined {
+  const own = hostLayout();
+  const layout = layoutOf(pid);
+  if (layout.version === 2) {
+    if (own.version === 2 && own.own === layout.own) return undefined;
+    return new CgroupV2(posix.join(layout.mountpoint, layout.own));
+  }
+  const foreign = layout.hierarchies.filter(
+    ({ name, own: path }) =>
+      own.version === 1 && own.hierarchies.every((mine) => mine.name !== name || mine.own !== path),
+  );
+  if (foreign.length === 0) return undefined;
+  return new CgroupV1(
+    foreign.map((hierarchy) => ({ ...hierarchy, path: posix.join(hierarchy.mountpoint, hierarchy.own) })),
   );
 }
 

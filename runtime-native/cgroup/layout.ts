@@ -24,8 +24,13 @@ let layout: HostLayout | undefined;
 
 /** Read once per process: hosts do not change this while they run. */
 export function hostLayout(): HostLayout {
-  layout ??= parseLayout(readFileSync('/proc/self/mountinfo', 'utf8'), readFileSync('/proc/self/cgroup', 'utf8'));
+  layout ??= layoutOf('self');
   return layout;
+}
+
+/** The same with the place of another process. @throws ENOENT when there is none */
+export function layoutOf(pid: number | 'self'): HostLayout {
+  return parseLayout(readFileSync('/proc/self/mountinfo', 'utf8'), readFileSync(`/proc/${pid}/cgroup`, 'utf8'));
 }
 
 /** v2 only when it is what /sys/fs/cgroup itself is; next to v1 (hybrid) it has no controllers. */

@@ -44,6 +44,8 @@ const POLL_MS = 20;
 export interface ShimConfig {
   readonly runtimes?: Readonly<Record<string, string>>;
   readonly start?: 'fork' | 'spawn';
+  /** OCI runtime of tasks that ask for none. */
+  readonly runtime?: string;
 }
 
 /** Why tests that need a real kernel cannot run here; undefined when they can. */
@@ -99,14 +101,19 @@ export class TestDaemon {
   private child: ChildProcess | undefined;
   private clients: { close(): void }[] = [];
 
-  private constructor({ runtimes = {}, start = 'fork' }: ShimConfig) {
-    this.config = { runtimes, start };
+  private constructor({ runtimes = {}, start = 'fork', runtime = '' }: ShimConfig) {
+    this.config = { runtimes, start, runtime };
     mkdirSync(join(this.rootfs, 'bin'), { recursive: true });
     for (const directory of ['proc', 'dev', 'sys', 'tmp', 'etc']) mkdirSync(join(this.rootfs, directory));
     copyFileSync(BUSYBOX ?? '', join(this.rootfs, 'bin', 'busybox'));
     for (const applet of APPLETS) symlinkSync('busybox', join(this.rootfs, 'bin', applet));
+    this.configure(this.config);
+  }
+
+  /** Writes the configuration for the next boot. */
+  configure({ runtimes = {}, start = 'fork', runtime = '' }: ShimConfig): void {
     const lines = Object.entries(runtimes).map(([name, path]) => `${JSON.stringify(name)} = ${JSON.stringify(path)}\n`);
-    const text = `[shim]\nstart = "${start}"\n[runtimes]\n${lines.join('')}`;
+    const text = `[shim]\nstart = "${start}"\nruntime = "${runtime}"\n[runtimes]\n${lines.join('')}`;
     writeFileSync(join(this.directory, 'config.toml'), text);
   }
 

@@ -13,6 +13,7 @@ import { mustRun, runCommand } from './command';
 const NEEDED_PACKAGES = [
   'containerd',
   'runc',
+  'crun',
   'busybox-static',
   'mmdebstrap',
   'libseccomp2',

@@ -112,20 +112,23 @@ export interface SpecDocument {
 export class Host {
   readonly directory: string;
   readonly events: SeenEvent[] = [];
+  /** The runtime that tasks ask for in their options. */
+  readonly binaryName: string;
   readonly #program: string;
   readonly #rootfs: string;
   readonly #clients: TtrpcClient[] = [];
   readonly #bundles: { id: string; path: string }[] = [];
   #server: TtrpcServer | undefined;
 
-  private constructor(program: string, rootfs: string) {
+  private constructor(program: string, rootfs: string, binaryName: string) {
+    this.binaryName = binaryName;
     this.#program = program;
     this.#rootfs = rootfs;
     this.directory = mkdtempSync(join(tmpdir(), 'shim-host-'));
   }
 
-  static async open(program: string, rootfs: string): Promise<Host> {
-    const host = new Host(program, rootfs);
+  static async open(program: string, rootfs: string, binaryName = ''): Promise<Host> {
+    const host = new Host(program, rootfs, binaryName);
     await host.listen();
     return host;
   }
@@ -254,7 +257,9 @@ export class Task {
   }
 
   async create(request: Tree = {}): Promise<number> {
-    const options = { typeUrl: Options.name, value: Options.encode({ root: join(this.#host.directory, 'runc') }) };
+    const { directory, binaryName } = this.#host;
+    const value = Options.encode({ root: join(directory, 'runc'), binaryName });
+    const options = { typeUrl: Options.name, value };
     const { bundle } = this;
     const { pid } = await this.call(TaskService.create, {
       bundle,

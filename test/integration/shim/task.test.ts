@@ -1,5 +1,5 @@
 // The Task API of a shim, over ttrpc, with real containers. Every case runs against Debian's containerd-shim-runc-v2
-// (a Go peer, which shows that the case is right) and against ours. Needs root and cgroups.
+// (a Go peer, which shows that the case is right) and against ours, with our runtime and with others (subjects.ts).
 
 import { readFileSync, rmSync } from 'node:fs';
 import { join } from 'node:path';
@@ -7,33 +7,34 @@ import { ProcessDetails } from '../../../proto/generated/containerd.runc.v1';
 import { TaskService } from '../../../proto/generated/containerd.task.v2';
 import { Status } from '../../../proto/generated/containerd.v1.types';
 import { Metrics } from '../../../proto/generated/io.containerd.cgroups.v1';
-import { describeUnless, needsFile, needsRoot } from '../../setup/needs';
-import { Fifo, Host, isAlive, makeRootfs, makeSpec, OUR_SHIM, poll, REFERENCE_SHIM, type Task } from './harness';
-
-const programs = [
-  ['ours', OUR_SHIM, 'make build'],
-  ['runc-v2', REFERENCE_SHIM, 'package containerd'],
-] as const;
+import { describeUnless } from '../../setup/needs';
+import { Fifo, Host, isAlive, makeRootfs, makeSpec, OUR_SHIM, poll, type Task } from './harness';
+import { isCrun, makeCrun, SUBJECTS, type Subject } from './subjects';
 
 let rootfs: string;
 let host: Host;
 
+let removeCrun: () => void;
+
 beforeAll(() => {
   rootfs = makeRootfs();
+  removeCrun = makeCrun();
 });
 
-afterAll(() => rmSync(rootfs, { recursive: true, force: true }));
+afterAll(() => {
+  rmSync(rootfs, { recursive: true, force: true });
+  removeCrun();
+});
 
-for (const [name, program, source] of programs) {
-  describeUnless(needsRoot() ?? needsFile(program, source))(`Task API of ${name}`, () => taskApi(name, program));
-}
+for (const subject of SUBJECTS) describeUnless(subject.missing)(`Task API of ${subject.name}`, () => taskApi(subject));
 
-function taskApi(name: string, program: string): void {
-  const isOurs = name === 'ours';
+function taskApi(subject: Subject): void {
+  const isOurs = subject.program === OUR_SHIM;
+  const says = (runc: RegExp, crun: RegExp) => expect.stringMatching(isCrun(subject) ? crun : runc) as string;
   let counter = 0;
 
   beforeEach(async () => {
-    host = await Host.open(program, rootfs);
+    host = await Host.open(subject.program, rootfs, subject.runtime);
   });
 
   afterEach(async () => {
@@ -287,13 +288,14 @@ function taskApi(name: string, program: string): void {
     expect(topics.indexOf('/tasks/oom')).toBeLessThan(topics.indexOf('/tasks/exit'));
   });
 
-  test('a command that is not there fails with the words of runc and leaves nothing behind', async () => {
+  test('a command that is not there fails with the words of the runtime and leaves nothing behind', async () => {
     const task = await open(['/nope']);
     await expect(task.create()).rejects.toMatchObject({
       kind: 'unknown',
-      message: expect.stringMatching(
+      message: says(
         /^OCI runtime create failed: runc create failed: unable to start container process: (error during container init: )?exec: "\/nope": stat \/nope: no such file or directory/,
-      ) as string,
+        /^OCI runtime create failed: executable file `\/nope` not found/,
+      ),
     });
     await expect(remove(task)).rejects.toThrow('container not created: not found');
 
@@ -301,15 +303,16 @@ function taskApi(name: string, program: string): void {
     expect(readFileSync('/proc/self/mountinfo', 'utf8')).not.toContain(task.bundle);
   });
 
-  test('an exec that cannot start fails with the words of runc and can be deleted', async () => {
+  test('an exec that cannot start fails with the words of the runtime and can be deleted', async () => {
     const task = await open(['sleep', '100']);
     await task.run();
     await task.exec('e1', ['/nope']);
     await expect(task.call(TaskService.start, { execId: 'e1' })).rejects.toMatchObject({
       kind: 'unknown',
-      message: expect.stringMatching(
+      message: says(
         /^OCI runtime exec failed: exec failed: unable to start container process: exec: "\/nope": stat \/nope: no such file or directory/,
-      ) as string,
+        /^OCI runtime exec failed: executable file `\/nope` not found/,
+      ),
     });
     expect(await state(task, 'e1')).toMatchObject({ status: Status.CREATED, pid: 0 });
     expect(await wait(task, 'e1')).toMatchObject({ exitStatus: 0 });

@@ -6,7 +6,7 @@ import { join } from 'node:path';
 import { Options } from '../../../proto/generated/containerd.runc.v1';
 import { groupOf, socketPath } from '../../../shim/address';
 import { readExitRecord, writeExitRecord } from '../../../shim/exit';
-import { decodeOptions, loadOptions, runtimeRoot, saveOptions } from '../../../shim/options';
+import { decodeOptions, isProgram, loadOptions, runtimeRoot, saveOptions } from '../../../shim/options';
 
 let bundle: string;
 
@@ -59,20 +59,29 @@ test('decodeOptions() takes runc options, with and without a URL prefix, and non
   expect(decodeOptions({ typeUrl: '', value: Buffer.alloc(0) }).root).toBe('');
 });
 
-test('decodeOptions() refuses other types and other runtimes', () => {
-  const value = Options.encode({ binaryName: '/usr/bin/nvidia-container-runtime' });
+test.each([
+  ['', false],
+  ['runc', false],
+  ['gantry-runtime', false],
+  ['/opt/gantry/bin/gantry-runtime', false],
+  ['crun', true],
+  ['/usr/bin/runc', true],
+  ['/usr/bin/nvidia-container-runtime', true],
+])('isProgram() of binary_name "%s" is %s', (binaryName, expected) => {
+  expect(isProgram({ binaryName })).toBe(expected);
+});
 
+test('decodeOptions() refuses other types', () => {
   expect(() => decodeOptions({ typeUrl: 'runtimeoptions.v1.Options', value: Buffer.alloc(0) })).toThrow(
     'invalid task options type "runtimeoptions.v1.Options"',
   );
-  expect(() => decodeOptions({ typeUrl: Options.name, value })).toThrow('is not supported by this shim');
 });
 
 test('saved options lead delete to the state of the runtime', () => {
   expect(runtimeRoot(loadOptions(bundle), 'moby', bundle)).toBe(join(bundle, 'oci'));
   saveOptions(bundle, Options.decode(Options.encode({ root: '/run/r', systemdCgroup: true })));
 
-  expect(loadOptions(bundle)).toEqual({ root: '/run/r', systemdCgroup: true });
+  expect(loadOptions(bundle)).toEqual({ root: '/run/r', binaryName: '', systemdCgroup: true });
   expect(runtimeRoot(loadOptions(bundle), 'moby', bundle)).toBe('/run/r/moby');
   expect(JSON.parse(readFileSync(join(bundle, 'options.json'), 'utf8'))).toEqual({
     root: '/run/r',

@@ -41,6 +41,7 @@ describe('ForeignLauncher', () => {
     ttrpcAddress: '/run/g.sock.ttrpc',
     daemonBinary: '/usr/bin/gantryd',
     debug: false,
+    runtime: '',
   };
   const signal = new AbortController().signal;
 
