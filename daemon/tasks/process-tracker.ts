@@ -1,6 +1,7 @@
 // The states of processes: one place where a change is stored, its event published and its waiters woken, so that each
 // happens once and in order (create, start, exit, delete) no matter whether a reply or a forwarded event told of it.
 
+import { setImmediate } from 'node:timers/promises';
 import * as events from '../../proto/generated/containerd.events';
 import type { Mount } from '../../proto/generated/containerd.types';
 import { GO_ZERO_TIME, toTimestamp } from '../../proto/time';
@@ -88,7 +89,7 @@ export class ProcessTracker {
   }
 
   /**
-   * Stores an exit; when it is on disk, publishes it and answers everybody who waits. Only the first report of an exit
+   * Stores an exit; when it is on disk, answers everybody who waits and publishes it. Only the first report of an exit
    * does anything. Run it in the task's transition queue: what follows must find the event published.
    */
   async exited(key: ProcessKey, exit: Exit, options: ExitOptions = {}): Promise<void> {
@@ -99,6 +100,9 @@ export class ProcessTracker {
   /** The second half of `exited`, for an exit that was stored before a crash. */
   async announce(key: ProcessKey, exit: Exit, options: ExitOptions = {}): Promise<void> {
     await this.db.durable();
+    this.wake(key, exit);
+    // Answers go first: an event that is written before them would make them wait for the disk once more.
+    await setImmediate();
     this.db.essential(() => {
       this.store.markAnnounced(key);
       const event = {
@@ -111,7 +115,6 @@ export class ProcessTracker {
       if (options.hold === true) this.bus.publishOrHold(key.namespace, '/tasks/exit', events.TaskExit, event);
       else this.bus.publish(key.namespace, '/tasks/exit', events.TaskExit, event);
     });
-    this.wake(key, exit);
   }
 
   /** Forgets the task and its processes and publishes its deletion. */

@@ -78,6 +78,21 @@ describe('ProcessTracker', () => {
     expect((await tracker.wait(initOf(key), never)).exitStatus).toBe(3);
   });
 
+  test('wait() answers once the exit is on disk, and needs no second sync for its event', async () => {
+    tracker.created(key, init);
+    await db.durable();
+    const syncs = db.syncCount;
+    const waiting = tracker.wait(initOf(key), never);
+
+    const published = tracker.exited(initOf(key), exit);
+    await waiting;
+    await db.durable();
+
+    expect(db.syncCount).toBe(syncs + 1);
+    await published;
+    expect(topics()).toEqual(['/tasks/create', '/tasks/exit']);
+  });
+
   test('wait() ends when its signal aborts', async () => {
     tracker.created(key, init);
     const controller = new AbortController();
