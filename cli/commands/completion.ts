@@ -38,7 +38,15 @@ _gantry() {
 if [ "$funcstack[1]" = "_gantry" ]; then _gantry "$@"; else compdef _gantry gantry; fi
 `,
   fish: `# fish completion for gantry: put it into ~/.config/fish/completions/gantry.fish
-complete -c gantry -a '(gantry __complete -- (commandline -opc)[2..-1] (commandline -ct) 2>/dev/null)'
+function __gantry_complete
+  set -l found (gantry __complete -- (commandline -opc)[2..-1] (commandline -ct) 2>/dev/null)
+  if set -q found[1]
+    printf '%s\\n' $found
+  else
+    __fish_complete_path (commandline -ct)
+  end
+end
+complete -c gantry -f -a '(__gantry_complete)'
 `,
 };
 

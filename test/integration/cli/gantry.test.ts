@@ -132,6 +132,8 @@ suite('gantry', () => {
     for (const shell of ['bash', 'zsh', 'fish']) {
       expect((await run('completion', shell)).stdout).toContain('gantry __complete');
     }
+    // Without -f fish mixes files with commands and names.
+    expect((await run('completion', 'fish')).stdout).toContain('complete -c gantry -f ');
   });
 });
 
