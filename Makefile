@@ -11,7 +11,7 @@ CC := gcc
 CFLAGS := -std=gnu11 -O2 -Wall -Wextra -Werror
 
 .DELETE_ON_ERROR:
-.PHONY: build check test bench demo clean
+.PHONY: build check test bench bench-runtime demo clean
 
 build: dist/native/libgantry.so dist/native/init dist/.typescript dist/bin/gantryd dist/bin/gantry dist/bin/gantry-shim
 
@@ -92,6 +92,11 @@ test: build check
 bench: build
 	$(NODE) dist/test/setup/main.js
 	$(NODE) dist/test/bench/main.js $(BENCH_ARGS)
+
+# The OCI runtime alone, against runc and crun. BENCH_ROUNDS=n.
+bench-runtime: build
+	$(NODE) dist/test/setup/main.js
+	$(NODE) dist/test/bench/runtime.js
 
 # A real container from nothing: see test/demo/demo.sh.
 demo: build

@@ -11,6 +11,7 @@ import { debianImage } from '../images/debian';
 import { installedContainerd } from '../setup/clients';
 import { startContainerd, startGantryd } from '../setup/daemons';
 import { MEASURES, type Measure, prepare, rest, type Subject } from './measures';
+import { columns, median } from './table';
 
 const DEFAULT_ROUNDS = 10;
 const LOG_TAIL_CHARACTERS = 4000;
@@ -125,12 +126,6 @@ function rowOf(measure: Measure, samples: Samples): Row {
   };
 }
 
-function median(values: readonly number[]): number {
-  const sorted = [...values].sort((left, right) => left - right);
-  const middle = sorted.length >> 1;
-  return sorted.length % 2 === 1 ? sorted[middle]! : (sorted[middle - 1]! + sorted[middle]!) / 2;
-}
-
 function tableOf(rows: readonly Row[]): string {
   const cells = rows.map((row) => [
     row.measure,
@@ -142,15 +137,7 @@ function tableOf(rows: readonly Row[]): string {
     row.goal,
   ]);
   const lines = [['median of', 'unit', 'containerd', 'gantryd', 'ratio', 'samples', 'goal'], ...cells];
-  const widths = lines[0]!.map((_, column) => Math.max(...lines.map((line) => line[column]!.length)));
-  return lines
-    .map((line) =>
-      line
-        .map((cell, column) => cell.padEnd(widths[column]!))
-        .join('  ')
-        .trimEnd(),
-    )
-    .join('\n');
+  return columns(lines);
 }
 
 main().catch((error: unknown) => {

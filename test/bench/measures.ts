@@ -21,7 +21,7 @@ export interface Measure {
   readonly unit: 'ms' | 'MiB';
   /** In every n-th round, or once: when the daemon has just started, or after all rounds. Once means at rest. */
   readonly when: number | 'start' | 'end';
-  /** What this issue asks for, as a limit of our own figure or of ours divided by the peer's. */
+  /** A limit of our own figure, or of ours divided by the peer's. */
   readonly goal?: { readonly of: 'ratio' | 'value'; readonly atMost: number };
   readonly take: (subject: Subject) => Promise<number>;
 }
