@@ -13,7 +13,8 @@ CFLAGS := -std=gnu11 -O2 -Wall -Wextra -Werror
 .DELETE_ON_ERROR:
 .PHONY: build check test bench bench-runtime demo clean
 
-build: dist/native/libgantry.so dist/native/init dist/.typescript dist/bin/gantryd dist/bin/gantry dist/bin/gantry-shim
+build: dist/native/libgantry.so dist/native/init dist/.typescript dist/bin/gantryd dist/bin/gantry dist/bin/gantry-shim \
+  dist/bin/gantry-runtime
 
 # npm leaves out optional packages that do not suit the Node it runs on; what counts is the Node that will run them.
 node_modules/.installed: package-lock.json
@@ -73,6 +74,13 @@ dist/bin/gantry-shim: shim/launcher.sh dist/shim.js dist/shim.flags
 	sed "s|@ENVIRONMENT@|$$(head -n 1 dist/shim.flags)|; s|@FLAGS@|$$(tail -n 1 dist/shim.flags)|" shim/launcher.sh > $@
 	chmod 755 $@
 	ln -sf gantry-shim dist/bin/containerd-shim-gantry-v1
+
+dist/runtime.js: $(shell find proto runtime-native -name '*.ts') proto/generated/.done package.json
+	$(BUNDLE) runtime-native/command/main.ts --define:GANTRY_VERSION=\"$(VERSION)\" --outfile=$@
+
+dist/bin/gantry-runtime: runtime-native/command/launcher.sh dist/runtime.js
+	@mkdir -p dist/bin
+	install -m 755 runtime-native/command/launcher.sh $@
 
 check: proto/generated/.done
 	@$(NODE) node_modules/typescript/bin/tsc -p tsconfig.json --noEmit

@@ -10,6 +10,11 @@ const NAMES = (
 ).split(' ');
 const NUMBERS = new Map(NAMES.map((name, index) => [`CAP_${name}`, index]));
 
+/** All that the runtime knows, by number. */
+export function capabilityNames(): string[] {
+  return [...NUMBERS.keys()];
+}
+
 export interface CapabilitySets {
   readonly bounding: string[];
   readonly effective: string[];

@@ -9,10 +9,19 @@ import { createContainer, hookState } from './create';
 import type { CompiledFilter } from './credentials';
 import { execProcess } from './exec';
 import { type HookState, runHooks } from './hooks';
-import type { LaunchedInit } from './launch';
+import { LaunchedInit } from './launch';
 import { openPidfd, signalPidfd } from './native';
+import { compileSeccomp } from './seccomp';
 import type { LinuxResources, Process, Spec } from './spec';
-import { loadState, processStartTime, removeState } from './state';
+import {
+  connectForStart,
+  loadSpec,
+  loadState,
+  processStartTime,
+  removeStartSocket,
+  removeState,
+  waitsForStart,
+} from './state';
 
 /** Descriptors handed to a process as 0, 1 and 2; -1 is /dev/null. They stay the caller's: close them after the call. */
 export interface ProcessIo {
@@ -36,13 +45,25 @@ export interface CreateOptions {
   readonly systemdCgroup?: boolean | undefined;
   readonly noPivotRoot?: boolean | undefined;
   readonly noNewKeyring?: boolean | undefined;
+  /** Become 3, 4, ... of the process. They stay the caller's. */
+  readonly files?: readonly number[] | undefined;
+  /** Keeps the configuration in the state directory, so that other processes can exec. */
+  readonly keepsSpec?: boolean | undefined;
+  /** Other processes can start it, and it does not end with this one. */
+  readonly startSocket?: boolean | undefined;
 }
 
 export interface ExecOptions {
   readonly execId: string;
   readonly process: Process;
   readonly io: ProcessIo | 'terminal';
+  /** Become 3, 4, ... of the process. They stay the caller's. */
+  readonly files?: readonly number[] | undefined;
+  /** In a paused container it waits until that is resumed; otherwise it is an error. */
+  readonly ignoresPause?: boolean | undefined;
 }
+
+export type ContainerStatus = 'creating' | 'created' | 'running' | 'paused' | 'stopped';
 
 export interface StartedProcess {
   readonly pid: number;
@@ -59,8 +80,11 @@ interface Parts {
   readonly terminalFd: number | undefined;
   readonly cgroup: Cgroup;
   readonly spec: Spec;
+  /** Undefined also when it has not been looked at. */
   readonly seccomp: CompiledFilter | undefined;
+  readonly cacheDir: string | undefined;
   readonly noNewKeyring: boolean;
+  /** The process when this one made it and is to start it. */
   readonly init: LaunchedInit | undefined;
 }
 
@@ -96,19 +120,25 @@ export class Container {
    */
   static async create(options: CreateOptions): Promise<Container> {
     const { init, cgroup, seccomp, terminalFd } = await createContainer(options);
-    const { id, root, bundle, spec, noNewKeyring = false } = options;
+    const { id, root, bundle, spec, cacheDir, noNewKeyring = false } = options;
     const { pid, pidfd } = init;
-    return new Container({ id, root, bundle, pid, pidfd, terminalFd, cgroup, spec, seccomp, noNewKeyring, init });
+    const parts = { id, root, bundle, pid, pidfd, terminalFd, cgroup, spec, seccomp, cacheDir, noNewKeyring, init };
+    if (!options.startSocket) return new Container(parts);
+    init.hangUp();
+    return new Container({ ...parts, init: undefined });
   }
 
   /**
-   * A container whose process this is not the parent of, from its state directory: for kill, stats and delete.
+   * A container whose process this is not the parent of, from its state directory. Without its configuration (see
+   * CreateOptions.keepsSpec) it is only good for kill, stats and delete.
+   * @param cacheDir - as in CreateOptions
    * @throws NOT_FOUND
    */
-  static load(root: string, id: string): Container {
+  static load(root: string, id: string, cacheDir?: string): Container {
     const state = loadState(root, id);
-    const { bundle, pid, annotations, poststop } = state;
-    return new Container({
+    const { bundle, pid, annotations, poststop, noNewKeyring } = state;
+    const spec = loadSpec(root, id);
+    const container = new Container({
       id,
       root,
       bundle,
@@ -116,11 +146,14 @@ export class Container {
       pidfd: pidfdOf(pid, state.pidStartTime),
       terminalFd: undefined,
       cgroup: reopenCgroup(state.cgroupPaths),
-      spec: { ociVersion: '1.0.2', annotations, hooks: { poststop } },
+      spec: spec ?? { ociVersion: '1.0.2', annotations, hooks: { poststop } },
       seccomp: undefined,
-      noNewKeyring: true,
+      cacheDir,
+      noNewKeyring,
       init: undefined,
     });
+    container.isPaused = container.parts.cgroup.isFrozen();
+    return container;
   }
 
   /**
@@ -128,20 +161,16 @@ export class Container {
    * @throws UNKNOWN when it has been started or a hook fails, which ends the container
    */
   async start(): Promise<void> {
-    const { init, spec } = this.parts;
-    if (init === undefined) throw unknown('cannot start a container that was loaded from its state');
+    const { spec } = this.parts;
+    const init = this.parts.init ?? this.connect();
     try {
       await runHooks(spec.hooks?.startContainer, this.hookState('created'), this.pid);
       init.proceed();
       init.tryNext(EXEC_WAIT_MS);
+      if (this.parts.init === undefined) removeStartSocket(this.parts.root, this.id);
       await runHooks(spec.hooks?.poststart, this.hookState('running'), undefined);
     } catch (error) {
-      if (isErrno(error, 'EPIPE', 'EBADF')) {
-        const isAlive = this.trySignal(0);
-        throw unknown(
-          isAlive ? 'cannot start an already running container' : 'cannot start a container that has stopped',
-        );
-      }
+      if (isErrno(error, 'EPIPE', 'EBADF')) throw this.cannotStart();
       this.trySignal(SIGKILL);
       throw unknown(`runc start failed: ${messageOf(error)}`, { cause: error });
     } finally {
@@ -149,14 +178,25 @@ export class Container {
     }
   }
 
+  status(): ContainerStatus {
+    const { pidfd, root, id, cgroup } = this.parts;
+    if (this.pid === 0) return 'creating';
+    if (pidfd < 0 || !this.trySignal(0)) return 'stopped';
+    if (waitsForStart(root, id)) return 'created';
+    return cgroup.isFrozen() ? 'paused' : 'running';
+  }
+
   /**
    * Starts a further process in the container's namespaces and cgroups; resolves when it has called exec.
    * @throws UNKNOWN `exec failed: unable to start container process: ...`
    */
   async exec(options: ExecOptions): Promise<StartedProcess> {
-    if (this.isPaused) throw unknown('cannot exec in a paused container (use --ignore-paused to override)');
+    if (this.isPaused && !options.ignoresPause) {
+      throw unknown('cannot exec in a paused container (use --ignore-paused to override)');
+    }
     if (this.parts.pidfd < 0) throw unknown('cannot exec in a stopped container');
-    return execProcess(this.parts, options);
+    const seccomp = this.parts.seccomp ?? compileSeccomp(this.parts.spec.linux?.seccomp, this.parts.cacheDir);
+    return execProcess({ ...this.parts, seccomp }, options);
   }
 
   /**
@@ -230,6 +270,19 @@ export class Container {
     if (errors.length > 0) throw errors[0];
   }
 
+  /** To the process of a container that others made. @throws UNKNOWN when it does not wait to be started */
+  private connect(): LaunchedInit {
+    const { root, id, pid, pidfd } = this.parts;
+    const socket = pidfd < 0 ? undefined : connectForStart(root, id);
+    if (socket === undefined) throw this.cannotStart();
+    return new LaunchedInit({ pid, pidfd }, socket, { plan: { operations: [], inherited: [] }, inInit: true });
+  }
+
+  private cannotStart(): Error {
+    const isAlive = this.trySignal(0);
+    return unknown(isAlive ? 'cannot start an already running container' : 'cannot start a container that has stopped');
+  }
+
   /** Kills until the kernel knows no process of the container any more. */
   private async killAll(): Promise<void> {
     this.trySignal(SIGKILL);
@@ -263,7 +316,7 @@ export class Container {
 function pidfdOf(pid: number, startTime: string): number {
   try {
     const pidfd = openPidfd(pid);
-    if (processStartTime(pid) === startTime) return pidfd;
+    if (startTime !== '' && processStartTime(pid) === startTime) return pidfd;
     closeSync(pidfd);
     return -1;
   } catch (error) {

@@ -12,7 +12,16 @@ import { type LaunchedInit, launch } from './launch';
 import { compileCreate } from './plan';
 import { compileSeccomp } from './seccomp';
 import type { Spec } from './spec';
-import { claimState, processStartTime, removeState, saveState } from './state';
+import {
+  claimState,
+  listenForStart,
+  lockContainer,
+  processStartTime,
+  removeState,
+  type SavedState,
+  saveSpec,
+  saveState,
+} from './state';
 import { UndoList } from './undo';
 
 export interface Created {
@@ -54,7 +63,22 @@ async function createSteps(options: CreateOptions, undo: UndoList): Promise<Crea
   checkNamespacePaths(spec);
   claimState(root, id);
   undo.add('state', () => removeState(root, id));
+  const unlock = options.keepsSpec ? await lockContainer(root, id) : () => {};
+  try {
+    return await createLocked(options, undo);
+  } finally {
+    unlock();
+  }
+}
+
+async function createLocked(options: CreateOptions, undo: UndoList): Promise<Created> {
+  const { spec, root, id } = options;
   const { plan, namespaces, cgroup, seccomp } = compileLaunch(options);
+  if (options.keepsSpec) {
+    // So that others can clean up when we are killed half way.
+    saveState(root, stateOf(options, cgroup, 0));
+    saveSpec(root, id, spec);
+  }
   for (const { path } of spec.linux?.namespaces ?? []) checkNamespace(path);
   return starting(async () => {
     undo.add('cgroups', () => cgroup.remove());
@@ -63,18 +87,29 @@ async function createSteps(options: CreateOptions, undo: UndoList): Promise<Crea
     const init = launchFirst(options, cgroup, { plan, namespaces: namespaces.create, pidPath: namespaces.pidPath });
     undo.add('process', () => init.destroy());
     const terminalFd = await follow(init, options, undo);
-    saveState(root, {
-      id,
-      pid: init.pid,
-      pidStartTime: processStartTime(init.pid),
-      bundle: options.bundle,
-      rootfs: options.rootfs,
-      cgroupPaths: cgroup.paths,
-      poststop: spec.hooks?.poststop ?? [],
-      annotations: spec.annotations ?? {},
-    });
+    saveState(root, stateOf(options, cgroup, init.pid));
+    // From here on it does not need us: state.json says where it is.
+    if (options.startSocket) init.proceed();
     return { init, cgroup, seccomp, terminalFd };
   });
+}
+
+/** @param pid - 0 as long as there is no process */
+function stateOf(options: CreateOptions, cgroup: Cgroup, pid: number): SavedState {
+  const { spec } = options;
+  return {
+    id: options.id,
+    pid,
+    pidStartTime: pid === 0 ? '' : processStartTime(pid),
+    bundle: options.bundle,
+    rootfs: options.rootfs,
+    cgroupPaths: cgroup.paths,
+    poststop: spec.hooks?.poststop ?? [],
+    annotations: spec.annotations ?? {},
+    created: new Date().toISOString(),
+    noNewKeyring: options.noNewKeyring ?? false,
+    systemdCgroup: options.systemdCgroup ?? false,
+  };
 }
 
 function checkNamespacePaths(spec: Spec): void {
@@ -104,12 +139,14 @@ function launchFirst(
   compiled: { plan: Parameters<typeof launch>[0]['plan']; namespaces: number; pidPath: string | undefined },
 ): LaunchedInit {
   const opened: number[] = [];
+  const keep = (fd: number) => {
+    opened.push(fd);
+    return fd;
+  };
   const open = (path: string | undefined) => {
     if (path === undefined) return undefined;
     try {
-      const fd = openSync(path, 'r');
-      opened.push(fd);
-      return fd;
+      return keep(openSync(path, 'r'));
     } catch (error) {
       throw unknown(`open ${path}: ${errorText(error)}`, { cause: error });
     }
@@ -121,6 +158,10 @@ function launchFirst(
       pidNamespace: open(compiled.pidPath),
       cgroup: open(cgroup.cloneDirectory()),
       stdio: stdioOf(options.io),
+      inherited: [
+        ...(options.startSocket ? [keep(listenForStart(options.root, options.id))] : []),
+        ...(options.files ?? []),
+      ],
       inInit: true,
     });
   } finally {
@@ -220,6 +261,8 @@ function contextOf(options: CreateOptions, cgroup: Cgroup) {
     noNewKeyring: options.noNewKeyring ?? false,
     sharedParent: keepsShared ? mountPointOf(rootfs) : undefined,
     hasKcore: existsSync('/proc/kcore'),
+    startSocket: options.startSocket ?? false,
+    keptFiles: options.files?.length ?? 0,
   };
 }
 

@@ -22,6 +22,10 @@ export interface CompiledFilter {
 export interface CredentialContext {
   readonly seccomp: CompiledFilter | undefined;
   readonly waitsForStart: boolean;
+  /** The slot of a socket whose peers may start the container after the launcher has gone. */
+  readonly startSlot?: number | undefined;
+  /** Slots of files for the program. */
+  readonly keptFiles?: { readonly slot: number; readonly count: number } | undefined;
   readonly personalityDomain?: string | undefined;
 }
 
@@ -68,6 +72,8 @@ export function compileCredentials(process: Process, context: CredentialContext)
     { op: 'changeDirectory', path: process.cwd, firstAttempt: false },
     { op: 'findExecutable', name: program, path: env.get('PATH') ?? '' },
     ...(context.waitsForStart ? [{ op: 'sync', point: 'ready' } as const] : []),
+    ...(context.startSlot === undefined ? [] : [{ op: 'awaitStart', slot: context.startSlot } as const]),
+    ...(context.keptFiles === undefined ? [] : [{ op: 'keepFiles', ...context.keptFiles } as const]),
     ...seccompOperations(context.seccomp, sets, keepsAdmin),
     { op: 'execute', args, env: list(env), reportToStderr: true },
   ];

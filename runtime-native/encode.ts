@@ -48,6 +48,8 @@ export const CODES: Readonly<Record<Operation['op'], number>> = {
   lsmLabel: 40,
   ambient: 41,
   currentRoot: 42,
+  awaitStart: 50,
+  keepFiles: 51,
 };
 
 export const FLAGS = {
@@ -353,6 +355,10 @@ function encodeProcess(operation: Exclude<Operation, FilesystemOperation | Crede
         b: operation.env.length,
         texts: [encodeList(operation.args), encodeList(operation.env)],
       };
+    case 'awaitStart':
+      return { a: operation.slot };
+    case 'keepFiles':
+      return { a: operation.slot, b: operation.count };
     case 'loopback':
     case 'closeFiles':
       return {};

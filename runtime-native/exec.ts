@@ -43,6 +43,7 @@ async function execSteps(target: ExecTarget, options: ExecOptions, undo: UndoLis
     terminal: options.io === 'terminal',
     seccomp: target.seccomp,
     noNewKeyring: target.noNewKeyring,
+    keptFiles: options.files?.length ?? 0,
   });
   const directory = target.cgroup.cloneDirectory();
   const cgroup = directory === undefined ? undefined : openSync(directory, 'r');
@@ -54,7 +55,7 @@ async function execSteps(target: ExecTarget, options: ExecOptions, undo: UndoLis
       pidNamespace: target.pidfd,
       cgroup,
       stdio: stdioOf(options.io),
-      inherited: [target.pidfd],
+      inherited: [target.pidfd, ...(options.files ?? [])],
       inInit: false,
     });
   } finally {

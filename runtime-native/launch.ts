@@ -50,7 +50,11 @@ export class LaunchedInit {
   private readonly inInit: boolean;
   private socket: number;
 
-  constructor(launched: { pid: number; pidfd: number }, socket: number, options: LaunchOptions) {
+  constructor(
+    launched: { pid: number; pidfd: number },
+    socket: number,
+    options: Pick<LaunchOptions, 'plan' | 'inInit'>,
+  ) {
     this.pid = launched.pid;
     this.pidfd = launched.pidfd;
     this.socket = socket;

@@ -60,6 +60,15 @@ const IGNORED = new Set([
   'relabel=private',
 ]);
 
+/** All options that are not handed to the filesystem as they are, sorted. */
+export function mountOptionNames(): string[] {
+  const attributes = [...SET, ...Object.keys(CLEAR)];
+  const recursive = attributes.map((name) => `r${name}`);
+  return [...attributes, ...recursive, ...PROPAGATIONS, ...FLAGS, ...SUPERBLOCK, ...IGNORED]
+    .filter((name) => !name.includes('='))
+    .sort();
+}
+
 export function parseMountOptions(options: readonly string[]): MountOptions {
   const state: State = {
     attributes: new Set(),

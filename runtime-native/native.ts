@@ -44,6 +44,7 @@ export interface WaitResult {
   readonly status: number;
 }
 
+const EAGAIN = 11;
 const functions = new Map<string, NativeFunction>();
 const pair = new Int32Array(2);
 const triple = new Int32Array(3);
@@ -80,8 +81,32 @@ export function socketPair(): [number, number] {
 export function receive(socket: number, buffer: Buffer, timeoutMs: number): Received | undefined {
   const fn = native('int gantry_receive(int socket, void *buffer, int64_t size, void *fd, int timeout)');
   const size = fn(socket, buffer, buffer.length, pair, timeoutMs) as number;
-  if (size === -11) return undefined;
+  if (size === -EAGAIN) return undefined;
   return { size: checkResult(size, 'recvmsg'), fd: pair[0] ?? -1 };
+}
+
+/** A listening SOCK_SEQPACKET socket with a name in an open directory. The caller closes it. @throws EADDRINUSE */
+export function listenAt(directory: number, name: string): number {
+  return checkResult(native('int gantry_listen_at(int directory, const char *name)')(directory, name), 'bind', name);
+}
+
+/** A connection to a socket in an open directory. The caller closes it. @throws ENOENT, ECONNREFUSED */
+export function connectAt(directory: number, name: string, type: 'stream' | 'seqpacket'): number {
+  const fn = native('int gantry_connect_at(int directory, const char *name, int stream)');
+  return checkResult(fn(directory, name, type === 'stream' ? 1 : 0), 'connect', name);
+}
+
+/** Sends text, which must not be empty, with a descriptor (SCM_RIGHTS). */
+export function sendDescriptor(socket: number, fd: number, text: string): void {
+  checkResult(native('int gantry_send_fd(int socket, int fd, const char *text)')(socket, fd, text), 'sendmsg');
+}
+
+/** Locks the open file (flock(2)) until it is closed; false when somebody else has the lock. */
+export function tryLock(fd: number): boolean {
+  const result = native('int gantry_lock(int fd)')(fd) as number;
+  if (result === -EAGAIN) return false;
+  checkResult(result, 'flock');
+  return true;
 }
 
 export function sendByte(socket: number): void {

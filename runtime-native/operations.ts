@@ -64,6 +64,10 @@ export type Operation =
   | { readonly op: 'terminal'; readonly rows: number; readonly columns: number; readonly console: boolean }
   /** Tells the launcher and waits for its answer. */
   | { readonly op: 'sync'; readonly point: SyncPoint }
+  /** Waits until somebody connects to the listening socket in the slot and says so; the launcher need not be there. */
+  | { readonly op: 'awaitStart'; readonly slot: number }
+  /** Descriptors in slots become 3, 4, ... of the program. */
+  | { readonly op: 'keepFiles'; readonly slot: number; readonly count: number }
   | { readonly op: 'noNewPrivileges' }
   /** filter is base64 of the BPF program. */
   | { readonly op: 'seccomp'; readonly filter: string; readonly flags: number }

@@ -23,6 +23,10 @@ export interface CreateContext {
   /** The mount point that holds the root filesystem, to be made private when the host's mounts stay shared. */
   readonly sharedParent: string | undefined;
   readonly hasKcore: boolean;
+  /** Whether slot 0 is a socket over which others start the container. */
+  readonly startSocket?: boolean | undefined;
+  /** Descriptors for the program besides standard input and output, in the slots that follow. */
+  readonly keptFiles?: number | undefined;
 }
 
 export interface CompiledCreate {
@@ -36,9 +40,12 @@ export interface ExecContext {
   readonly terminal: boolean;
   readonly seccomp: CompiledFilter | undefined;
   readonly noNewKeyring: boolean;
+  /** Descriptors for the program besides standard input and output, from slot 1 on. */
+  readonly keptFiles?: number | undefined;
 }
 
 const CWD_MODE = 0o755;
+const FIRST_KEPT_FILE = 3;
 /** What an exec enters besides the pid namespace, into which it is born. */
 const EXEC_NAMESPACES = ['mount', 'network', 'ipc', 'uts', 'cgroup'];
 
@@ -50,7 +57,8 @@ export function compileCreate(spec: Spec, context: CreateContext): CompiledCreat
   const namespaces = compileNamespaces(linux);
   if (spec.hostname && !namespaces.has('uts')) throw unknown('unable to set hostname without a private UTS namespace');
   const mounts = spec.mounts ?? [];
-  const compiled = compileMounts(mounts, context.mounts, 0);
+  const handed = handedOver(context);
+  const compiled = compileMounts(mounts, context.mounts, handed.inherited.length);
   const sysctls = compileSysctls(spec, namespaces);
   const hooks = hookPoints(spec);
   const enter: Operation = { op: 'enterRoot', move: context.noPivotRoot };
@@ -82,16 +90,20 @@ export function compileCreate(spec: Spec, context: CreateContext): CompiledCreat
     ...(linux.maskedPaths ?? []).map((path) => ({ op: 'mask', path }) as const),
     ...labels,
     ...compileLimits(process, linux.personality?.domain),
-    ...compileCredentials(process, { seccomp: context.seccomp, waitsForStart: true }),
+    ...compileCredentials(process, {
+      seccomp: context.seccomp,
+      waitsForStart: true,
+      ...handed,
+    }),
   ];
-  return { plan: { operations, inherited: [] }, namespaces };
+  return { plan: { operations, inherited: handed.inherited }, namespaces };
 }
 
 /** The plan of a further process in a running container. Slot 0 is a pidfd of the container's first process. */
 export function compileExec(process: Process, context: ExecContext): Plan {
   const labels = compileLabels(process);
   return {
-    inherited: ['pidfd of the container'],
+    inherited: ['pidfd of the container', ...keptNames(context.keptFiles)],
     operations: [
       ...compileEntry(process, context.cgroupFiles),
       { op: 'joinSlot', slot: 0, namespaces: EXEC_NAMESPACES },
@@ -100,7 +112,11 @@ export function compileExec(process: Process, context: ExecContext): Plan {
       ...compileTerminal(process, context.terminal, false),
       ...(labels.length > 0 ? [{ op: 'procfs' } as const, ...labels] : []),
       ...compileLimits(process, undefined),
-      ...compileCredentials(process, { seccomp: context.seccomp, waitsForStart: false }),
+      ...compileCredentials(process, {
+        seccomp: context.seccomp,
+        waitsForStart: false,
+        keptFiles: keptFiles(1, context.keptFiles),
+      }),
     ],
   };
 }
@@ -167,6 +183,23 @@ function compileLabels(process: Process): Operation[] {
     operations.push({ op: 'lsmLabel', path: 'self/attr/exec', label: process.selinuxLabel });
   }
   return operations;
+}
+
+function handedOver({ startSocket, keptFiles: count }: CreateContext) {
+  const sockets = startSocket ? ['socket to be started over'] : [];
+  return {
+    inherited: [...sockets, ...keptNames(count)],
+    startSlot: startSocket ? 0 : undefined,
+    keptFiles: keptFiles(sockets.length, count),
+  };
+}
+
+function keptFiles(slot: number, count = 0): { slot: number; count: number } | undefined {
+  return count === 0 ? undefined : { slot, count };
+}
+
+function keptNames(count = 0): string[] {
+  return Array.from({ length: count }, (_, index) => `descriptor ${FIRST_KEPT_FILE + index} of the program`);
 }
 
 function remountRoot(): Operation {

@@ -19,7 +19,7 @@ const OPTIMIZE_TREE = 2;
 const UNKNOWN_SYSCALL = -1;
 const ARGUMENT_SIZE = 24;
 
-const ACTIONS: Readonly<Record<string, number>> = {
+export const ACTIONS: Readonly<Record<string, number>> = {
   SCMP_ACT_KILL: 0,
   SCMP_ACT_KILL_THREAD: 0,
   SCMP_ACT_KILL_PROCESS: 0x80000000,
@@ -30,7 +30,7 @@ const ACTIONS: Readonly<Record<string, number>> = {
   SCMP_ACT_ALLOW: 0x7fff0000,
 };
 const WITH_VALUE = new Set(['SCMP_ACT_ERRNO', 'SCMP_ACT_TRACE']);
-const OPERATORS: Readonly<Record<string, number>> = {
+export const OPERATORS: Readonly<Record<string, number>> = {
   SCMP_CMP_NE: 1,
   SCMP_CMP_LT: 2,
   SCMP_CMP_LE: 3,

@@ -8,7 +8,7 @@ import { compileProfile } from './seccomp-profile';
 import type { Seccomp } from './spec';
 
 /** seccomp(2). TSYNC is left out: init has one thread. */
-const FLAGS: Readonly<Record<string, number>> = {
+export const FLAGS: Readonly<Record<string, number>> = {
   SECCOMP_FILTER_FLAG_TSYNC: 0,
   SECCOMP_FILTER_FLAG_LOG: 2,
   SECCOMP_FILTER_FLAG_SPEC_ALLOW: 4,

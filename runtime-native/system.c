@@ -6,12 +6,15 @@
 #include <poll.h>
 #include <signal.h>
 #include <stdint.h>
+#include <stdio.h>
 #include <string.h>
 #include <sys/ioctl.h>
 #include <sys/prctl.h>
+#include <sys/file.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
+#include <sys/un.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -51,6 +54,72 @@ int gantry_receive(int socket, void *buffer, int64_t size, int32_t *fd, int time
 	if (first && first->cmsg_level == SOL_SOCKET && first->cmsg_type == SCM_RIGHTS)
 		memcpy(fd, CMSG_DATA(first), sizeof(int));
 	return (int)received;
+}
+
+/* A directory by descriptor: socket paths are limited to 107 bytes. */
+static int socket_at(int type, int directory, const char *name, struct sockaddr_un *address)
+{
+	int size;
+
+	memset(address, 0, sizeof(*address));
+	address->sun_family = AF_UNIX;
+	size = snprintf(address->sun_path, sizeof(address->sun_path), "/proc/self/fd/%d/%s", directory, name);
+	if (size < 0 || (size_t)size >= sizeof(address->sun_path))
+		return -ENAMETOOLONG;
+	return result_of(socket(AF_UNIX, type | SOCK_CLOEXEC, 0));
+}
+
+static int with_socket(int fd, int result)
+{
+	int error = -errno;
+
+	if (result == 0)
+		return fd;
+	close(fd);
+	return error;
+}
+
+/* A listening SOCK_SEQPACKET socket. */
+int gantry_listen_at(int directory, const char *name)
+{
+	struct sockaddr_un address;
+	int fd = socket_at(SOCK_SEQPACKET, directory, name, &address);
+
+	if (fd < 0)
+		return fd;
+	return with_socket(fd, bind(fd, (struct sockaddr *)&address, sizeof(address)) || listen(fd, 1));
+}
+
+/* A connected socket; with stream of that type, else SOCK_SEQPACKET. */
+int gantry_connect_at(int directory, const char *name, int stream)
+{
+	struct sockaddr_un address;
+	int fd = socket_at(stream ? SOCK_STREAM : SOCK_SEQPACKET, directory, name, &address);
+
+	if (fd < 0)
+		return fd;
+	return with_socket(fd, connect(fd, (struct sockaddr *)&address, sizeof(address)));
+}
+
+/* Sends text with a descriptor. */
+int gantry_send_fd(int socket, int fd, const char *text)
+{
+	char control[CMSG_SPACE(sizeof(int))] = {0};
+	struct iovec vector = {(void *)text, strlen(text)};
+	struct msghdr header = {.msg_iov = &vector, .msg_iovlen = 1, .msg_control = control, .msg_controllen = sizeof(control)};
+	struct cmsghdr *first = CMSG_FIRSTHDR(&header);
+
+	first->cmsg_level = SOL_SOCKET;
+	first->cmsg_type = SCM_RIGHTS;
+	first->cmsg_len = CMSG_LEN(sizeof(int));
+	memcpy(CMSG_DATA(first), &fd, sizeof(int));
+	return result_of(sendmsg(socket, &header, MSG_NOSIGNAL));
+}
+
+/* An exclusive lock of the open file, without waiting: -EAGAIN when somebody else has it. */
+int gantry_lock(int fd)
+{
+	return result_of(flock(fd, LOCK_EX | LOCK_NB));
 }
 
 int gantry_send_byte(int socket)

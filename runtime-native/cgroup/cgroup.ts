@@ -29,6 +29,7 @@ export interface Cgroup {
   mountView(): { version: 1; hierarchies: CgroupHierarchy[] } | { version: 2; path: string };
   freeze(): Promise<void>;
   thaw(): void;
+  isFrozen(): boolean;
   /** With those of groups below. Empty when it does not exist. */
   pids(): number[];
   /** Signals every process, also those that fork meanwhile. */

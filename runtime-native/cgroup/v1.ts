@@ -78,6 +78,11 @@ export class CgroupV1 implements Cgroup {
     writeControl(this.freezer(), 'freezer.state', 'THAWED');
   }
 
+  isFrozen(): boolean {
+    const path = this.byController.get('freezer');
+    return path !== undefined && readControl(path, 'freezer.state') === 'FROZEN';
+  }
+
   pids(): number[] {
     return readPids(this.any());
   }

@@ -68,6 +68,10 @@ export class CgroupV2 implements Cgroup {
     writeControl(this.path, 'cgroup.freeze', '0');
   }
 
+  isFrozen(): boolean {
+    return readKeyed(this.path, 'cgroup.events').get('frozen') === 1n;
+  }
+
   pids(): number[] {
     return readPids(this.path);
   }

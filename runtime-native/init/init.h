@@ -21,6 +21,8 @@ extern int slots[SLOTS];
 /* Where the running operation has got to, for the report. */
 extern u32 stage;
 extern const char *stage_text;
+/* Where messages go. */
+extern int control_fd;
 
 const char *text_of(const struct operation *op, int index);
 int slot_of(u64 index);
@@ -80,6 +82,8 @@ OPERATION(op_lsm_label);
 OPERATION(op_find_executable);
 OPERATION(op_home);
 OPERATION(op_execute);
+OPERATION(op_await_start);
+OPERATION(op_keep_files);
 
 #define S_IFMT 00170000
 #define S_IFREG 0100000

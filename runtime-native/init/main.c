@@ -19,6 +19,7 @@ int root_fd = -1;
 int slots[SLOTS];
 u32 stage;
 const char *stage_text;
+int control_fd = CONTROL_FD;
 static const u8 *plan;
 
 const char *text_of(const struct operation *op, int index)
@@ -76,7 +77,7 @@ static OPERATION(op_sync)
 
 	send_message(&message, -1);
 	do
-		result = SYS3(read, CONTROL_FD, &go, 1);
+		result = SYS3(read, control_fd, &go, 1);
 	while (result == -EINTR);
 	if (result != 1)
 		SYS1(exit_group, 1);
@@ -158,6 +159,8 @@ static const operation_function functions[] = {
 	[OP_PERSONALITY] = op_personality,
 	[OP_IO_PRIORITY] = op_io_priority,
 	[OP_LSM_LABEL] = op_lsm_label,
+	[OP_AWAIT_START] = op_await_start,
+	[OP_KEEP_FILES] = op_keep_files,
 };
 
 /* Ignored signals and the mask survive execve, and the launcher has blocked all. */

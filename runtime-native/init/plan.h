@@ -70,6 +70,8 @@ enum operation_code {
 	OP_LSM_LABEL = 40,
 	OP_AMBIENT = 41,
 	OP_CURRENT_ROOT = 42,
+	OP_AWAIT_START = 50,
+	OP_KEEP_FILES = 51,
 };
 
 enum operation_flag {

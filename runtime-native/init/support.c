@@ -118,6 +118,6 @@ void send_message(struct message *message, int fd)
 		header.control_size = sizeof(control);
 	}
 	do
-		result = SYS3(sendmsg, CONTROL_FD, &header, MSG_NOSIGNAL_FLAG);
+		result = SYS3(sendmsg, control_fd, &header, MSG_NOSIGNAL_FLAG);
 	while (result == -EINTR);
 }

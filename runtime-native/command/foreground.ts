@@ -1,0 +1,42 @@
+// Waiting for a process in the foreground: its terminal is joined with ours, signals are passed on, its exit code is ours.
+
+import { constants } from 'node:os';
+import { isErrno } from '../../proto/errors';
+import { openPidfd, signalPidfd } from '../native';
+import { Reaper } from '../reaper';
+import { Console } from './terminal';
+
+/** The kernel keeps two for itself, a fault is ours, and these are about our own children, reader and terminal. */
+const NOT_PASSED_ON = new Set(
+  'SIGKILL SIGSTOP SIGCHLD SIGPIPE SIGSEGV SIGBUS SIGFPE SIGILL SIGTRAP SIGABRT SIGIOT SIGWINCH SIGURG SIGTTIN SIGTTOU SIGSTKFLT SIGPROF SIGSYS SIGUNUSED'.split(
+    ' ',
+  ),
+);
+
+const ALIVE_MS = 2 ** 30;
+
+/** Passes the signals that we get on to a process. Call it before the process can end. */
+export function passSignals(pid: number): void {
+  const pidfd = openPidfd(pid);
+  for (const [name, number] of Object.entries(constants.signals)) {
+    if (NOT_PASSED_ON.has(name)) continue;
+    process.on(name, () => {
+      try {
+        signalPidfd(pidfd, number);
+      } catch (error) {
+        if (!isErrno(error, 'ESRCH')) throw error;
+      }
+    });
+  }
+}
+
+/** The exit code of a child of ours. */
+export async function waitInForeground(pid: number, terminalFd: number | undefined): Promise<number> {
+  const terminal = terminalFd === undefined ? undefined : new Console(terminalFd);
+  // Signals alone do not keep Node running.
+  const alive = setInterval(() => {}, ALIVE_MS);
+  const { code } = await new Promise<{ code: number }>((resolve) => Reaper.shared().onExit(pid, resolve));
+  clearInterval(alive);
+  await terminal?.close();
+  return code;
+}
