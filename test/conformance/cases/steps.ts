@@ -30,7 +30,8 @@ export function quietly(...args: readonly string[]): Step {
 
 /** Starts a container that runs until it is killed; SIGTERM makes it exit 42. `ready` is printed when the trap is set. */
 export function idle(id: string, ...flags: readonly string[]): Step[] {
-  const script = 'trap "exit 42" TERM; touch /ready; while :; do sleep 0.05; done';
+  // Always two processes, so that ps has the same to show each time.
+  const script = 'trap "exit 42" TERM; sleep 100000 & touch /ready; wait';
   return [['run', '-d', '--fifo-dir', '$SCRATCH/fifo', ...flags, IMAGE, id, 'sh', '-c', script], ready(id)];
 }
 
