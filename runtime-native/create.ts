@@ -60,26 +60,28 @@ async function starting<T>(body: () => T | Promise<T>): Promise<T> {
 async function createSteps(options: CreateOptions, undo: UndoList): Promise<Created> {
   const { spec, root, id } = options;
   checkRootfs(options.rootfs);
+  const compiled = compileLaunch(options);
   checkNamespacePaths(spec);
   claimState(root, id);
   undo.add('state', () => removeState(root, id));
   const unlock = options.keepsSpec ? await lockContainer(root, id) : () => {};
   try {
-    return await createLocked(options, undo);
+    return await createLocked(options, compiled, undo);
   } finally {
     unlock();
   }
 }
 
-async function createLocked(options: CreateOptions, undo: UndoList): Promise<Created> {
+type Compiled = ReturnType<typeof compileLaunch>;
+
+async function createLocked(options: CreateOptions, compiled: Compiled, undo: UndoList): Promise<Created> {
   const { spec, root, id } = options;
-  const { plan, namespaces, cgroup, seccomp } = compileLaunch(options);
+  const { plan, namespaces, cgroup, seccomp } = compiled;
   if (options.keepsSpec) {
     // So that others can clean up when we are killed half way.
     saveState(root, stateOf(options, cgroup, 0));
     saveSpec(root, id, spec);
   }
-  for (const { path } of spec.linux?.namespaces ?? []) checkNamespace(path);
   return starting(async () => {
     undo.add('cgroups', () => cgroup.remove());
     cgroup.create();
@@ -232,16 +234,6 @@ function checkRootfs(rootfs: string): void {
     throw unknown(`invalid rootfs: stat ${rootfs}: ${errorText(error)}`, { cause: error });
   }
   throw unknown(`invalid rootfs: ${rootfs}: not a directory`);
-}
-
-function checkNamespace(path: string | undefined): void {
-  if (!path) return;
-  try {
-    lstatSync(path);
-  } catch (error) {
-    const reason = `lstat ${path}: ${errorText(error)}`;
-    throw unknown(`unable to create new parent process: namespace path: ${reason}`, { cause: error });
-  }
 }
 
 function contextOf(options: CreateOptions, cgroup: Cgroup) {

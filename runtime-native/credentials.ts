@@ -1,17 +1,13 @@
 // From a process that may do everything to the process of the configuration: the last operations of every plan.
 
-import { unknown } from '../proto/errors';
 import { type CapabilitySets, capabilitySets } from './capabilities';
 import type { Operation } from './operations';
 import { compileRlimits } from './rlimits';
-import type { Process } from './spec';
+import { compileIoPriority, compileMemoryPolicy, compileScheduler } from './scheduling';
+import type { Linux, Process } from './spec';
 
-const ID_MAX = 2 ** 31 - 1;
-const ID_LIMIT = 2 ** 32;
 const DEFAULT_UMASK = 0o022;
 const PERSONALITIES: Readonly<Record<string, number>> = { LINUX: 0, LINUX32: 8 };
-const IO_CLASSES: Readonly<Record<string, number>> = { IOPRIO_CLASS_RT: 1, IOPRIO_CLASS_BE: 2, IOPRIO_CLASS_IDLE: 3 };
-const IO_CLASS_SHIFT = 13;
 
 export interface CompiledFilter {
   /** base64 of the BPF program. */
@@ -26,32 +22,22 @@ export interface CredentialContext {
   readonly startSlot?: number | undefined;
   /** Slots of files for the program. */
   readonly keptFiles?: { readonly slot: number; readonly count: number } | undefined;
-  readonly personalityDomain?: string | undefined;
 }
 
 /** Limits, priorities and labels: with the container's set-up, before anything is given up. */
-export function compileLimits(process: Process, personalityDomain: string | undefined): Operation[] {
+export function compileLimits(process: Process, { personality, memoryPolicy }: Linux): Operation[] {
   const operations = compileRlimits(process.rlimits ?? []);
-  if (personalityDomain !== undefined) {
-    operations.push({ op: 'personality', domain: PERSONALITIES[personalityDomain] ?? 0 });
-  }
-  if (process.ioPriority) {
-    const { class: name, priority = 0 } = process.ioPriority;
-    operations.push({ op: 'ioPriority', value: ((IO_CLASSES[name] ?? 0) << IO_CLASS_SHIFT) | priority });
-  }
+  if (personality) operations.push({ op: 'personality', domain: PERSONALITIES[personality.domain] ?? 0 });
+  if (memoryPolicy) operations.push(compileMemoryPolicy(memoryPolicy));
+  if (process.ioPriority) operations.push(compileIoPriority(process.ioPriority));
+  if (process.scheduler) operations.push(compileScheduler(process.scheduler));
   return operations;
 }
 
-/**
- * Gives up what the process is not to have, finds the program with what is left, and executes it.
- * @throws UNKNOWN for ids out of range, an empty argument list or a relative working directory
- */
+/** Gives up what the process is not to have, finds the program with what is left, and executes it. */
 export function compileCredentials(process: Process, context: CredentialContext): Operation[] {
   const args = process.args ?? [];
-  const [program] = args;
-  if (program === undefined) throw unknown('args must not be empty');
-  if (!process.cwd.startsWith('/')) throw unknown('Cwd must be an absolute path');
-  const { uid, gid, groups } = userIds(process);
+  const { uid = 0, gid = 0, additionalGids } = process.user ?? {};
   const sets = capabilitySets(process.capabilities);
   const env = environment(process.env ?? []);
   const home = env.get('HOME');
@@ -66,11 +52,11 @@ export function compileCredentials(process: Process, context: CredentialContext)
     { op: 'bounding', capabilities: sets.bounding },
     ...(home === undefined || home === '' ? [{ op: 'home', uid } as const] : []),
     { op: 'stdioOwner', uid },
-    { op: 'user', uid, gid, groups },
+    { op: 'user', uid, gid, groups: additionalGids ?? [] },
     capabilities(sets, keepsAdmin ? 'permitted' : 'none'),
     { op: 'ambient', capabilities: sets.ambient },
     { op: 'changeDirectory', path: process.cwd, firstAttempt: false },
-    { op: 'findExecutable', name: program, path: env.get('PATH') ?? '' },
+    { op: 'findExecutable', name: args[0] ?? '', path: env.get('PATH') ?? '' },
     ...(context.waitsForStart ? [{ op: 'sync', point: 'ready' } as const] : []),
     ...(context.startSlot === undefined ? [] : [{ op: 'awaitStart', slot: context.startSlot } as const]),
     ...(context.keptFiles === undefined ? [] : [{ op: 'keepFiles', ...context.keptFiles } as const]),
@@ -99,29 +85,11 @@ function capabilities(sets: CapabilitySets, admin: 'none' | 'permitted' | 'effec
   };
 }
 
-function userIds(process: Process): { uid: number; gid: number; groups: readonly number[] } {
-  const uid = process.user?.uid ?? 0;
-  const gid = process.user?.gid ?? 0;
-  const groups = process.user?.additionalGids ?? [];
-  for (const id of [uid, gid, ...groups]) {
-    if (!Number.isInteger(id) || id < 0 || id >= ID_LIMIT) throw unknown(`invalid user or group id ${id}`);
-  }
-  if (uid > ID_MAX || gid > ID_MAX) {
-    throw unknown(
-      'unable to start container process: unable to setup user: uids and gids must be in range 0-2147483647',
-    );
-  }
-  return { uid, gid, groups };
-}
-
 /** The last value of a name counts, at the place of the first, as Go's os.Setenv leaves it. */
 function environment(entries: readonly string[]): Map<string, string> {
   const env = new Map<string, string>();
   for (const entry of entries) {
     const equals = entry.indexOf('=');
-    if (equals < 0) throw unknown(`invalid environment variable: "${entry}"`);
-    if (equals === 0) throw unknown(`environment variable name can't be empty: "${entry}"`);
-    if (entry.includes('\0')) throw unknown(`environment variable contains a NUL byte: "${entry.slice(0, equals)}"`);
     env.set(entry.slice(0, equals), entry.slice(equals + 1));
   }
   return env;

@@ -1,80 +1,18 @@
 // A launch plan in the binary form that init reads (init/plan.h).
 
 import { capabilityMask } from './capabilities';
+import { CODES, FLAGS, SYNC_POINTS } from './codes';
 import { NAMESPACE_FLAGS } from './native';
 import type { MountAttribute, Operation, Plan, Propagation } from './operations';
-
-/** Codes and flags of init/plan.h; a unit test compares them. */
-export const CODES: Readonly<Record<Operation['op'], number>> = {
-  writeFile: 1,
-  unshare: 2,
-  joinPath: 3,
-  joinSlot: 4,
-  keyring: 5,
-  loopback: 6,
-  propagation: 7,
-  procfs: 8,
-  sysctl: 9,
-  openTree: 10,
-  root: 11,
-  enterRoot: 12,
-  mount: 13,
-  attach: 14,
-  remount: 15,
-  device: 16,
-  symlink: 17,
-  makeDirectory: 18,
-  mask: 19,
-  readonly: 20,
-  hostname: 21,
-  domainname: 22,
-  rlimit: 23,
-  terminal: 24,
-  sync: 25,
-  noNewPrivileges: 26,
-  seccomp: 27,
-  bounding: 28,
-  user: 29,
-  capabilities: 30,
-  umask: 31,
-  changeDirectory: 32,
-  stdioOwner: 33,
-  findExecutable: 34,
-  home: 35,
-  closeFiles: 36,
-  execute: 37,
-  personality: 38,
-  ioPriority: 39,
-  lsmLabel: 40,
-  ambient: 41,
-  currentRoot: 42,
-  awaitStart: 50,
-  keepFiles: 51,
-};
-
-export const FLAGS = {
-  MOUNT_MODE_OF_TARGET: 1,
-  MOUNT_ORDINARY_DIRECTORY: 2,
-  MOUNT_COPY_UP: 4,
-  TREE_RECURSIVE: 8,
-  LINK_REPLACE: 16,
-  ROOT_MOVE: 32,
-  TERMINAL_CONSOLE: 64,
-  EXECUTE_REPORT_STDERR: 128,
-  TARGET_ON_PROC: 512,
-  DIRECTORY_FIRST_ATTEMPT: 1024,
-} as const;
 
 const MAGIC = 0x4c504e47;
 const HEADER_SIZE = 16;
 const OPERATION_SIZE = 48;
-const FILE_TYPE_ALIGNMENT = 8;
-
-/** Values of a sync operation. */
-export const SYNC_POINTS = { hooks: 1, containerHooks: 2, ready: 3 } as const;
+const TEXT_ALIGNMENT = 8;
+const SCHEDULER_SIZE = 48;
 
 /** mount_setattr(2); "strictatime", "noatime" and "relatime" are one field whose zero is relatime. */
-export const ATTRIBUTE_BITS: Readonly<Record<MountAttribute, number>> = {
+const ATTRIBUTE_BITS: Readonly<Record<MountAttribute, number>> = {
   ro: 0x1,
   nosuid: 0x2,
   nodev: 0x4,
@@ -135,7 +73,7 @@ class TextArea {
   add(text: string | Buffer | undefined): number {
     if (text === undefined) return 0;
     const bytes = typeof text === 'string' ? Buffer.from(`${text}\0`) : text;
-    const padding = (FILE_TYPE_ALIGNMENT - (this.end % FILE_TYPE_ALIGNMENT)) % FILE_TYPE_ALIGNMENT;
+    const padding = (TEXT_ALIGNMENT - (this.end % TEXT_ALIGNMENT)) % TEXT_ALIGNMENT;
     const offset = this.end + padding;
     this.parts.push(Buffer.alloc(padding), bytes);
     this.end = offset + bytes.length;
@@ -155,214 +93,137 @@ function writeOperation(table: Buffer, at: number, operation: Operation, texts: 
   });
 }
 
+const NOTHING = () => ({});
+const PATH = ({ path }: { readonly path: string }) => ({ texts: [path] });
+const NAME = ({ name }: { readonly name: string }) => ({ a: Buffer.byteLength(name), texts: [name] });
+const CAPABILITIES = ({ capabilities }: { readonly capabilities: readonly string[] }) => ({
+  a: capabilityMask(capabilities),
+});
+
+type Encoders = { readonly [Name in Operation['op']]: (operation: Extract<Operation, { op: Name }>) => Encoded };
+
+const ENCODERS: Encoders = {
+  mount: (operation) => ({
+    flags:
+      (operation.modeOfTarget ? FLAGS.MOUNT_MODE_OF_TARGET : 0) |
+      (operation.ordinaryDirectory ? FLAGS.MOUNT_ORDINARY_DIRECTORY : 0) |
+      (operation.copyUp ? FLAGS.MOUNT_COPY_UP : 0) |
+      (operation.onProc ? FLAGS.TARGET_ON_PROC : 0),
+    a: operation.options.length,
+    b: attributeBits(operation.attributes),
+    c: propagationFlags(operation.propagation),
+    texts: [operation.type, operation.target, encodeOptions(operation.options), operation.source],
+  }),
+  attach: (operation) => {
+    const change = attributeChange(operation);
+    const flags = change.flags | (operation.onProc ? FLAGS.TARGET_ON_PROC : 0);
+    return { ...change, flags, a: operation.slot, texts: [operation.target, operation.source] };
+  },
+  remount: (operation) => ({ ...attributeChange(operation), texts: [operation.target] }),
+  openTree: ({ recursive, slot, path }) => ({ flags: recursive ? FLAGS.TREE_RECURSIVE : 0, a: slot, texts: [path] }),
+  propagation: ({ propagation, path }) => ({ a: propagationFlags(propagation), texts: [path] }),
+  root: PATH,
+  currentRoot: NOTHING,
+  enterRoot: ({ move }) => ({ flags: move ? FLAGS.ROOT_MOVE : 0 }),
+  procfs: NOTHING,
+  sysctl: ({ path, value }) => ({ texts: [path, value] }),
+  lsmLabel: ({ path, label }) => ({ texts: [path, label] }),
+  device: ({ mode, major, minor, uid, gid, path }) => ({
+    a: mode,
+    b: (BigInt(major) << 32n) | BigInt(minor),
+    c: (BigInt(uid) << 32n) | BigInt(gid),
+    texts: [path],
+  }),
+  symlink: ({ replace, target, path }) => ({ flags: replace ? FLAGS.LINK_REPLACE : 0, texts: [target, path] }),
+  makeDirectory: ({ mode, path }) => ({ a: mode, texts: [path] }),
+  mask: PATH,
+  readonly: PATH,
+  bounding: CAPABILITIES,
+  ambient: CAPABILITIES,
+  user: ({ uid, gid, groups }) => ({ a: uid, b: gid, c: groups.length, texts: [encodeNumbers(groups)] }),
+  capabilities: ({ effective, permitted, inheritable }) => ({
+    a: capabilityMask(effective),
+    b: capabilityMask(permitted),
+    c: capabilityMask(inheritable),
+  }),
+  umask: ({ mask }) => ({ a: mask }),
+  stdioOwner: ({ uid }) => ({ a: uid }),
+  noNewPrivileges: NOTHING,
+  seccomp: ({ filter, flags }) => {
+    const program = Buffer.from(filter, 'base64');
+    return { a: program.length / 8, b: flags, texts: [program] };
+  },
+  rlimit: ({ type, soft, hard }) => ({ a: type, b: BigInt(soft), c: BigInt(hard) }),
+  personality: ({ domain }) => ({ a: domain }),
+  ioPriority: ({ value }) => ({ a: value }),
+  scheduler: (operation) => ({ texts: [encodeScheduler(operation)] }),
+  cpuAffinity: ({ cpus }) => encodeMask(cpus),
+  memoryPolicy: ({ mode, nodes }) => ({ ...encodeMask(nodes), b: mode }),
+  writeFile: ({ path, data }) => ({ a: Buffer.byteLength(data), texts: [path, data] }),
+  unshare: ({ namespaces }) => ({ a: namespaceBits(namespaces) }),
+  joinPath: ({ namespace, path }) => ({ a: NAMESPACE_FLAGS[namespace] ?? 0, texts: [path] }),
+  joinSlot: ({ slot, namespaces }) => ({ a: slot, b: namespaceBits(namespaces) }),
+  keyring: ({ name }) => ({ texts: [name] }),
+  loopback: NOTHING,
+  hostname: NAME,
+  domainname: NAME,
+  terminal: ({ console, rows, columns }) => ({
+    flags: console ? FLAGS.TERMINAL_CONSOLE : 0,
+    a: (BigInt(rows) << 32n) | BigInt(columns),
+  }),
+  sync: ({ point }) => ({ a: SYNC_POINTS[point] }),
+  changeDirectory: ({ firstAttempt, path }) => ({
+    flags: firstAttempt ? FLAGS.DIRECTORY_FIRST_ATTEMPT : 0,
+    texts: [path],
+  }),
+  findExecutable: ({ name, path }) => ({ texts: [name, path] }),
+  home: ({ uid }) => ({ a: uid }),
+  closeFiles: NOTHING,
+  execute: ({ reportToStderr, args, env }) => ({
+    flags: reportToStderr ? FLAGS.EXECUTE_REPORT_STDERR : 0,
+    a: args.length,
+    b: env.length,
+    texts: [encodeList(args), encodeList(env)],
+  }),
+  awaitStart: ({ slot }) => ({ a: slot }),
+  keepFiles: ({ slot, count }) => ({ a: slot, b: count }),
+};
+
 function encode(operation: Operation): Encoded {
-  switch (operation.op) {
-    case 'mount':
-    case 'attach':
-    case 'remount':
-    case 'openTree':
-    case 'root':
-    case 'currentRoot':
-    case 'enterRoot':
-    case 'propagation':
-    case 'procfs':
-    case 'sysctl':
-    case 'lsmLabel':
-    case 'mask':
-    case 'readonly':
-    case 'device':
-    case 'symlink':
-    case 'makeDirectory':
-      return encodeFilesystem(operation);
-    case 'bounding':
-    case 'user':
-    case 'capabilities':
-    case 'ambient':
-    case 'umask':
-    case 'stdioOwner':
-    case 'noNewPrivileges':
-    case 'seccomp':
-    case 'rlimit':
-    case 'personality':
-    case 'ioPriority':
-      return encodeCredentials(operation);
-    default:
-      return encodeProcess(operation);
-  }
+  return (ENCODERS[operation.op] as (operation: Operation) => Encoded)(operation);
 }
 
-type FilesystemOperation = Extract<
-  Operation,
-  {
-    op:
-      | 'mount'
-      | 'attach'
-      | 'remount'
-      | 'openTree'
-      | 'root'
-      | 'currentRoot'
-      | 'enterRoot'
-      | 'propagation'
-      | 'procfs'
-      | 'sysctl'
-      | 'lsmLabel'
-      | 'mask'
-      | 'readonly'
-      | 'device'
-      | 'symlink'
-      | 'makeDirectory';
-  }
->;
-type CredentialOperation = Extract<
-  Operation,
-  {
-    op:
-      | 'bounding'
-      | 'user'
-      | 'capabilities'
-      | 'ambient'
-      | 'umask'
-      | 'stdioOwner'
-      | 'noNewPrivileges'
-      | 'seccomp'
-      | 'rlimit'
-      | 'personality'
-      | 'ioPriority';
-  }
->;
-
-function encodeFilesystem(operation: FilesystemOperation): Encoded {
-  switch (operation.op) {
-    case 'mount':
-      return {
-        flags:
-          (operation.modeOfTarget ? FLAGS.MOUNT_MODE_OF_TARGET : 0) |
-          (operation.ordinaryDirectory ? FLAGS.MOUNT_ORDINARY_DIRECTORY : 0) |
-          (operation.copyUp ? FLAGS.MOUNT_COPY_UP : 0) |
-          (operation.onProc ? FLAGS.TARGET_ON_PROC : 0),
-        a: operation.options.length,
-        b: attributeBits(operation.attributes),
-        c: propagationFlags(operation.propagation),
-        texts: [operation.type, operation.target, encodeOptions(operation.options), operation.source],
-      };
-    case 'attach': {
-      const change = attributeChange(operation);
-      const flags = change.flags | (operation.onProc ? FLAGS.TARGET_ON_PROC : 0);
-      return { ...change, flags, a: operation.slot, texts: [operation.target, operation.source] };
-    }
-    case 'remount':
-      return { ...attributeChange(operation), texts: [operation.target] };
-    case 'openTree':
-      return { flags: operation.recursive ? FLAGS.TREE_RECURSIVE : 0, a: operation.slot, texts: [operation.path] };
-    case 'propagation':
-      return { a: propagationFlags(operation.propagation), texts: [operation.path] };
-    case 'enterRoot':
-      return { flags: operation.move ? FLAGS.ROOT_MOVE : 0 };
-    case 'sysctl':
-      return { texts: [operation.path, operation.value] };
-    case 'lsmLabel':
-      return { texts: [operation.path, operation.label] };
-    case 'device':
-      return {
-        a: operation.mode,
-        b: (BigInt(operation.major) << 32n) | BigInt(operation.minor),
-        c: (BigInt(operation.uid) << 32n) | BigInt(operation.gid),
-        texts: [operation.path],
-      };
-    case 'symlink':
-      return { flags: operation.replace ? FLAGS.LINK_REPLACE : 0, texts: [operation.target, operation.path] };
-    case 'makeDirectory':
-      return { a: operation.mode, texts: [operation.path] };
-    case 'root':
-    case 'mask':
-    case 'readonly':
-      return { texts: [operation.path] };
-    case 'currentRoot':
-    case 'procfs':
-      return {};
-  }
+/** struct sched_attr, first version (sched_setattr(2)). */
+function encodeScheduler(operation: Extract<Operation, { op: 'scheduler' }>): Buffer {
+  const bytes = Buffer.alloc(SCHEDULER_SIZE);
+  bytes.writeUInt32LE(SCHEDULER_SIZE, 0);
+  bytes.writeUInt32LE(operation.policy, 4);
+  bytes.writeBigUInt64LE(BigInt(operation.flags), 8);
+  bytes.writeInt32LE(operation.nice, 16);
+  bytes.writeUInt32LE(operation.priority, 20);
+  bytes.writeBigUInt64LE(BigInt(operation.runtime), 24);
+  bytes.writeBigUInt64LE(BigInt(operation.deadline), 32);
+  bytes.writeBigUInt64LE(BigInt(operation.period), 40);
+  return bytes;
 }
 
-function encodeCredentials(operation: CredentialOperation): Encoded {
-  switch (operation.op) {
-    case 'bounding':
-    case 'ambient':
-      return { a: capabilityMask(operation.capabilities) };
-    case 'user': {
-      const groups = Buffer.alloc(4 * operation.groups.length);
-      operation.groups.forEach((gid, index) => {
-        groups.writeUInt32LE(gid, 4 * index);
-      });
-      return { a: operation.uid, b: operation.gid, c: operation.groups.length, texts: [groups] };
-    }
-    case 'capabilities':
-      return {
-        a: capabilityMask(operation.effective),
-        b: capabilityMask(operation.permitted),
-        c: capabilityMask(operation.inheritable),
-      };
-    case 'umask':
-      return { a: operation.mask };
-    case 'stdioOwner':
-      return { a: operation.uid };
-    case 'seccomp': {
-      const filter = Buffer.from(operation.filter, 'base64');
-      return { a: filter.length / 8, b: operation.flags, texts: [filter] };
-    }
-    case 'rlimit':
-      return { a: operation.type, b: BigInt(operation.soft), c: BigInt(operation.hard) };
-    case 'personality':
-      return { a: operation.domain };
-    case 'ioPriority':
-      return { a: operation.value };
-    case 'noNewPrivileges':
-      return {};
+/** A bit for each number; `a` is the size of the mask in bytes, a multiple of that of a long. */
+function encodeMask(numbers: readonly number[]): Encoded {
+  const highest = numbers.reduce((max, number) => Math.max(max, number), 0);
+  const bytes = Buffer.alloc(8 * Math.floor(highest / 64 + 1));
+  for (const number of numbers) {
+    const at = Math.floor(number / 8);
+    bytes.writeUInt8(bytes.readUInt8(at) | (1 << (number % 8)), at);
   }
+  return { a: bytes.length, texts: [bytes] };
 }
 
-function encodeProcess(operation: Exclude<Operation, FilesystemOperation | CredentialOperation>): Encoded {
-  switch (operation.op) {
-    case 'writeFile':
-      return { a: Buffer.byteLength(operation.data), texts: [operation.path, operation.data] };
-    case 'unshare':
-      return { a: namespaceBits(operation.namespaces) };
-    case 'joinPath':
-      return { a: NAMESPACE_FLAGS[operation.namespace] ?? 0, texts: [operation.path] };
-    case 'joinSlot':
-      return { a: operation.slot, b: namespaceBits(operation.namespaces) };
-    case 'keyring':
-      return { texts: [operation.name] };
-    case 'hostname':
-    case 'domainname':
-      return { a: Buffer.byteLength(operation.name), texts: [operation.name] };
-    case 'terminal':
-      return {
-        flags: operation.console ? FLAGS.TERMINAL_CONSOLE : 0,
-        a: (BigInt(operation.rows) << 32n) | BigInt(operation.columns),
-      };
-    case 'sync':
-      return { a: SYNC_POINTS[operation.point] };
-    case 'changeDirectory':
-      return { flags: operation.firstAttempt ? FLAGS.DIRECTORY_FIRST_ATTEMPT : 0, texts: [operation.path] };
-    case 'findExecutable':
-      return { texts: [operation.name, operation.path] };
-    case 'home':
-      return { a: operation.uid };
-    case 'execute':
-      return {
-        flags: operation.reportToStderr ? FLAGS.EXECUTE_REPORT_STDERR : 0,
-        a: operation.args.length,
-        b: operation.env.length,
-        texts: [encodeList(operation.args), encodeList(operation.env)],
-      };
-    case 'awaitStart':
-      return { a: operation.slot };
-    case 'keepFiles':
-      return { a: operation.slot, b: operation.count };
-    case 'loopback':
-    case 'closeFiles':
-      return {};
-  }
+function encodeNumbers(numbers: readonly number[]): Buffer {
+  const bytes = Buffer.alloc(4 * numbers.length);
+  numbers.forEach((number, index) => {
+    bytes.writeUInt32LE(number, 4 * index);
+  });
+  return bytes;
 }
 
 function attributeChange(operation: Extract<Operation, { op: 'attach' | 'remount' }>) {

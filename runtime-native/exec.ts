@@ -80,19 +80,15 @@ async function execSteps(target: ExecTarget, options: ExecOptions, undo: UndoLis
 function withDefaults(process: Process, spec: Spec): Process {
   const first = spec.process;
   if (first === undefined) return process;
-  const capabilities = process.capabilities ?? first.capabilities;
-  const oomScoreAdj = process.oomScoreAdj ?? first.oomScoreAdj;
+  const { capabilities, oomScoreAdj, noNewPrivileges, scheduler, ioPriority, execCPUAffinity } = first;
+  const defaults = { capabilities, oomScoreAdj, noNewPrivileges, scheduler, ioPriority, execCPUAffinity };
   const rlimits = process.rlimits && process.rlimits.length > 0 ? process.rlimits : first.rlimits;
-  const noNewPrivileges = process.noNewPrivileges ?? first.noNewPrivileges;
   const apparmorProfile = process.apparmorProfile || first.apparmorProfile;
   const selinuxLabel = process.selinuxLabel || first.selinuxLabel;
-  return {
-    ...process,
-    ...(capabilities === undefined ? {} : { capabilities }),
-    ...(oomScoreAdj === undefined ? {} : { oomScoreAdj }),
-    ...(rlimits === undefined ? {} : { rlimits }),
-    ...(noNewPrivileges === undefined ? {} : { noNewPrivileges }),
-    ...(apparmorProfile === undefined ? {} : { apparmorProfile }),
-    ...(selinuxLabel === undefined ? {} : { selinuxLabel }),
-  };
+  return { ...given(defaults), ...given(process), ...given({ rlimits, apparmorProfile, selinuxLabel }) } as Process;
+}
+
+/** Without what is undefined or null, which would hide a default. */
+function given(fields: object): object {
+  return Object.fromEntries(Object.entries(fields).filter(([, value]) => value !== undefined && value !== null));
 }

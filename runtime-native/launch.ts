@@ -3,7 +3,8 @@
 import { closeSync, openSync } from 'node:fs';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { unknown } from '../proto/errors';
-import { encodePlan, SYNC_POINTS } from './encode';
+import { SYNC_POINTS } from './codes';
+import { encodePlan } from './encode';
 import { describeFailure } from './failure';
 import { createMemfd, launchInit, reap, receive, sendByte, signalPidfd, socketPair } from './native';
 import type { Plan, SyncPoint } from './operations';

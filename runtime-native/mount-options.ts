@@ -1,6 +1,7 @@
 // Mount options of a runtime configuration (mount(8) words) sorted by what they act on.
 
 import type { MountAttribute, Propagation } from './operations';
+import type { SpecMount } from './spec';
 
 export interface MountOptions {
   readonly bind: boolean;
@@ -8,13 +9,14 @@ export interface MountOptions {
   readonly remount: boolean;
   /** Attributes that the options name. */
   readonly attributes: readonly MountAttribute[];
-  /** True when any option names an attribute or its opposite: a bind mount then gets exactly these. */
-  readonly namesAttribute: boolean;
+  /** Attributes whose opposite the options name. */
+  readonly cleared: readonly MountAttribute[];
   /** Attributes for the whole tree, as in "rro". */
   readonly recursiveSet: readonly MountAttribute[];
   readonly recursiveClear: readonly MountAttribute[];
   readonly propagation: Propagation | undefined;
   readonly copyUp: boolean;
+  readonly idmap: 'idmap' | 'ridmap' | undefined;
   /** For the filesystem itself. */
   readonly data: readonly string[];
 }
@@ -44,15 +46,16 @@ const CLEAR: Readonly<Record<string, MountAttribute>> = {
 const PROPAGATIONS = new Set<string>(
   ['private', 'slave', 'shared', 'unbindable'].flatMap((name) => [name, `r${name}`]),
 );
-const FLAGS = new Set(['bind', 'rbind', 'remount', 'tmpcopyup']);
+const FLAGS = new Set(['bind', 'rbind', 'remount', 'tmpcopyup', 'idmap', 'ridmap']);
 /** Flags of mount(2) that fsconfig(2) takes as options of the filesystem. */
-const SUPERBLOCK = new Set(['sync', 'dirsync', 'mand', 'lazytime', 'iversion']);
+const SUPERBLOCK = new Set(['sync', 'dirsync', 'mand', 'lazytime']);
 /** Defaults, opposites of superblock flags, and what says nothing to the kernel. */
 const IGNORED = new Set([
   'defaults',
   'async',
   'nomand',
   'nolazytime',
+  'iversion',
   'noiversion',
   'silent',
   'loud',
@@ -72,6 +75,7 @@ export function mountOptionNames(): string[] {
 export function parseMountOptions(options: readonly string[]): MountOptions {
   const state: State = {
     attributes: new Set(),
+    cleared: new Set(),
     recursiveSet: new Set(),
     recursiveClear: new Set(),
     propagation: undefined,
@@ -80,7 +84,7 @@ export function parseMountOptions(options: readonly string[]): MountOptions {
   };
   for (const option of options) {
     if (takeAttribute(option, state) || takeFlag(option, state)) continue;
-    if (SUPERBLOCK.has(option) || !IGNORED.has(option)) state.data.push(option);
+    if (!IGNORED.has(option)) state.data.push(option);
   }
   const { attributes, flags } = state;
   return {
@@ -88,21 +92,26 @@ export function parseMountOptions(options: readonly string[]): MountOptions {
     recursive: flags.has('rbind'),
     remount: flags.has('remount'),
     attributes: [...attributes],
-    namesAttribute: attributes.size > 0,
+    cleared: [...state.cleared],
     recursiveSet: [...state.recursiveSet],
     recursiveClear: [...state.recursiveClear],
     propagation: state.propagation,
     copyUp: flags.has('tmpcopyup'),
+    idmap: flags.has('ridmap') ? 'ridmap' : flags.has('idmap') ? 'idmap' : undefined,
     data: state.data.flatMap((option) => option.split(',').filter((part) => part !== '')),
   };
 }
 
+export function bindsSource(mount: SpecMount, options: MountOptions): boolean {
+  return options.bind || mount.type === 'bind';
+}
+
 /**
  * What a bind mount's attributes become when options name any: exactly these, except access times that nobody named
- * (mount(2), MS_REMOUNT with MS_BIND).
+ * (mount(2), MS_REMOUNT with MS_BIND). A remount also clears what only opposites name.
  */
 export function bindAttributeChange(options: MountOptions): { set: MountAttribute[]; clear: MountAttribute[] } {
-  if (!options.namesAttribute) return { set: [], clear: [] };
+  if (options.attributes.length === 0) return { set: [], clear: options.remount ? [...options.cleared] : [] };
   const named = new Set(options.attributes);
   const plain: MountAttribute[] = ['ro', 'nosuid', 'nodev', 'noexec', 'nosymfollow'];
   const times: MountAttribute[] = ['nodiratime', 'noatime', 'strictatime', 'relatime'];
@@ -113,6 +122,7 @@ export function bindAttributeChange(options: MountOptions): { set: MountAttribut
 
 interface State {
   readonly attributes: Set<MountAttribute>;
+  readonly cleared: Set<MountAttribute>;
   readonly recursiveSet: Set<MountAttribute>;
   readonly recursiveClear: Set<MountAttribute>;
   readonly flags: Set<string>;
@@ -124,12 +134,18 @@ function takeAttribute(option: string, state: State): boolean {
   const cleared = CLEAR[option];
   const inTree = option.startsWith('r') ? option.slice(1) : '';
   const clearedInTree = CLEAR[inTree];
-  if (SET.has(option)) state.attributes.add(option as MountAttribute);
-  else if (cleared !== undefined) state.attributes.delete(cleared);
-  else if (SET.has(inTree)) state.recursiveSet.add(inTree as MountAttribute);
-  else if (clearedInTree !== undefined) state.recursiveClear.add(clearedInTree);
+  if (SET.has(option)) move(option as MountAttribute, state.cleared, state.attributes);
+  else if (cleared !== undefined) move(cleared, state.attributes, state.cleared);
+  else if (SET.has(inTree)) move(inTree as MountAttribute, state.recursiveClear, state.recursiveSet);
+  else if (clearedInTree !== undefined) move(clearedInTree, state.recursiveSet, state.recursiveClear);
   else return false;
   return true;
+}
+
+/** The last word counts. */
+function move(name: MountAttribute, from: Set<MountAttribute>, to: Set<MountAttribute>): void {
+  from.delete(name);
+  to.add(name);
 }
 
 function takeFlag(option: string, state: State): boolean {

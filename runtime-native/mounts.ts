@@ -2,7 +2,7 @@
 // there; what they become inside is said by attach operations later.
 
 import { isAbsolute, join, posix } from 'node:path';
-import { bindAttributeChange, type MountOptions, parseMountOptions } from './mount-options';
+import { bindAttributeChange, bindsSource, type MountOptions, parseMountOptions } from './mount-options';
 import type { Operation } from './operations';
 import type { SpecMount } from './spec';
 
@@ -155,7 +155,7 @@ export function compileMounts(mounts: readonly SpecMount[], context: MountContex
   for (const mount of mounts) {
     const target = normalTarget(mount.destination);
     const options = parseMountOptions(mount.options ?? []);
-    if (isBind(mount, options)) {
+    if (bindsSource(mount, options)) {
       const source = mount.source ?? '';
       builder.bind(isAbsolute(source) ? source : join(context.bundle, source), target, options);
     } else if (mount.type === 'cgroup' && context.cgroup.version === 1) {
@@ -172,17 +172,13 @@ export function compileMounts(mounts: readonly SpecMount[], context: MountContex
 /** A mount with its own /dev from the host gets no nodes and links. */
 export function bindsDev(mounts: readonly SpecMount[]): boolean {
   return mounts.some(
-    (mount) => normalTarget(mount.destination) === '/dev' && isBind(mount, parseMountOptions(mount.options ?? [])),
+    (mount) => normalTarget(mount.destination) === '/dev' && bindsSource(mount, parseMountOptions(mount.options ?? [])),
   );
 }
 
 export function normalTarget(destination: string): string {
   const path = posix.normalize(`/${destination}`);
   return path.length > 1 && path.endsWith('/') ? path.slice(0, -1) : path;
-}
-
-function isBind(mount: SpecMount, options: MountOptions): boolean {
-  return options.bind || mount.type === 'bind';
 }
 
 function withPropagation(options: MountOptions): Pick<Extract<Operation, { op: 'mount' }>, 'propagation'> {

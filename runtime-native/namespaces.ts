@@ -1,6 +1,6 @@
 // Which namespaces a container gets: new ones, another's by path, or the host's.
 
-import { unknown } from '../proto/errors';
+import { refuse } from './config/checks';
 import { NAMESPACE_FLAGS } from './native';
 import type { Operation } from './operations';
 import type { Linux, Spec } from './spec';
@@ -20,17 +20,12 @@ export interface CompiledNamespaces {
 
 const CREATED_BY_INIT = 'cgroup';
 
-/** @throws UNKNOWN for types that the runtime does not know */
 export function compileNamespaces(linux: Linux | undefined): CompiledNamespaces {
   const namespaces = linux?.namespaces ?? [];
   const byType = new Map<string, string>();
   for (const { type, path = '' } of namespaces) {
-    if (NAMESPACE_FLAGS[type] === undefined) throw unknown(`namespace {"${type}" "${path}"} does not exist`);
-    if (byType.has(type)) throw unknown(`malformed spec file: duplicated ns {"${type}" "${path}"}`);
     byType.set(type, path);
   }
-  if (byType.has('user')) throw unknown('user namespaces are not supported');
-  if (byType.get('mount') !== '') throw unknown('a new mount namespace is required');
   const created = [...byType].filter(([, path]) => path === '').map(([type]) => type);
   return {
     create: created
@@ -56,14 +51,15 @@ const IPC_SYSCTLS = new Set(
 export function compileSysctls(spec: Spec, namespaces: CompiledNamespaces): Operation[] {
   return Object.entries(spec.linux?.sysctl ?? {}).map(([name, value]) => {
     const dotted = name.replaceAll('/', '.');
+    const path = `linux.sysctl["${name}"]`;
     const allowed =
       (namespaces.has('ipc') && (IPC_SYSCTLS.has(dotted) || dotted.startsWith('fs.mqueue.'))) ||
       (namespaces.has('network') && dotted.startsWith('net.')) ||
       (namespaces.has('uts') && dotted === 'kernel.domainname');
     if (dotted === 'kernel.hostname') {
-      throw unknown('sysctl "kernel.hostname" is conflicting with the OCI "hostname" field');
+      refuse(path, 'sysctl "kernel.hostname" is conflicting with the OCI "hostname" field');
     }
-    if (!allowed) throw unknown(`sysctl "${dotted}" is not in a separate kernel namespace`);
+    if (!allowed) refuse(path, `sysctl "${dotted}" is not in a separate kernel namespace`);
     return { op: 'sysctl', path: `sys/${sysctlPath(name)}`, value };
   });
 }

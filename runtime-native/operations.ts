@@ -89,6 +89,19 @@ export type Operation =
   | { readonly op: 'closeFiles' }
   | { readonly op: 'personality'; readonly domain: number }
   | { readonly op: 'ioPriority'; readonly value: number }
+  /** Times are nanoseconds. */
+  | {
+      readonly op: 'scheduler';
+      readonly policy: number;
+      readonly flags: number;
+      readonly nice: number;
+      readonly priority: number;
+      readonly runtime: string;
+      readonly deadline: string;
+      readonly period: string;
+    }
+  | { readonly op: 'cpuAffinity'; readonly cpus: readonly number[] }
+  | { readonly op: 'memoryPolicy'; readonly mode: number; readonly nodes: readonly number[] }
   | {
       readonly op: 'execute';
       readonly args: readonly string[];

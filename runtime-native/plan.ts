@@ -1,12 +1,13 @@
 // Compiles a runtime configuration into a launch plan: an ordered list of operations that init runs. Policy is here, in
 // data that can be printed and tested; init only executes.
 
-import { unknown } from '../proto/errors';
+import { validateProcess, validateSpec } from './config/validate';
 import { type CompiledFilter, compileCredentials, compileLimits } from './credentials';
 import { compileDevices } from './devices';
 import { bindsDev, compileMounts, type MountContext } from './mounts';
 import { type CompiledNamespaces, compileNamespaces, compileSysctls } from './namespaces';
 import type { Operation, Plan, Propagation } from './operations';
+import { compileAffinity } from './scheduling';
 import type { Linux, Process, Spec } from './spec';
 
 export interface CreateContext {
@@ -49,13 +50,12 @@ const FIRST_KEPT_FILE = 3;
 /** What an exec enters besides the pid namespace, into which it is born. */
 const EXEC_NAMESPACES = ['mount', 'network', 'ipc', 'uts', 'cgroup'];
 
-/** @throws UNKNOWN in runc's words for a configuration that cannot be run */
+/** @throws UNKNOWN with the JSON path of a field that cannot be acted on */
 export function compileCreate(spec: Spec, context: CreateContext): CompiledCreate {
-  const { process } = spec;
-  if (process === undefined) throw unknown('process property must not be empty');
+  validateSpec(spec);
+  const process = spec.process as Process;
   const linux = spec.linux ?? {};
   const namespaces = compileNamespaces(linux);
-  if (spec.hostname && !namespaces.has('uts')) throw unknown('unable to set hostname without a private UTS namespace');
   const mounts = spec.mounts ?? [];
   const handed = handedOver(context);
   const compiled = compileMounts(mounts, context.mounts, handed.inherited.length);
@@ -89,7 +89,7 @@ export function compileCreate(spec: Spec, context: CreateContext): CompiledCreat
     ...(linux.readonlyPaths ?? []).map((path) => ({ op: 'readonly', path }) as const),
     ...(linux.maskedPaths ?? []).map((path) => ({ op: 'mask', path }) as const),
     ...labels,
-    ...compileLimits(process, linux.personality?.domain),
+    ...compileLimits(process, linux),
     ...compileCredentials(process, {
       seccomp: context.seccomp,
       waitsForStart: true,
@@ -101,17 +101,20 @@ export function compileCreate(spec: Spec, context: CreateContext): CompiledCreat
 
 /** The plan of a further process in a running container. Slot 0 is a pidfd of the container's first process. */
 export function compileExec(process: Process, context: ExecContext): Plan {
+  validateProcess(process);
   const labels = compileLabels(process);
   return {
     inherited: ['pidfd of the container', ...keptNames(context.keptFiles)],
     operations: [
+      ...compileAffinity(process.execCPUAffinity?.initial),
       ...compileEntry(process, context.cgroupFiles),
+      ...compileAffinity(process.execCPUAffinity?.final),
       { op: 'joinSlot', slot: 0, namespaces: EXEC_NAMESPACES },
       { op: 'currentRoot' },
       ...(context.noNewKeyring ? [] : [{ op: 'keyring', name: `_ses.${context.id}` } as const]),
       ...compileTerminal(process, context.terminal, false),
       ...(labels.length > 0 ? [{ op: 'procfs' } as const, ...labels] : []),
-      ...compileLimits(process, undefined),
+      ...compileLimits(process, {}),
       ...compileCredentials(process, {
         seccomp: context.seccomp,
         waitsForStart: false,
@@ -150,10 +153,8 @@ function compileEntry(process: Process, cgroupFiles: readonly string[]): Operati
 
 function compilePropagation(linux: Linux, sharedParent: string | undefined): Operation[] {
   const given = linux.rootfsPropagation ?? '';
-  const known = /^r?(private|slave|shared|unbindable)$/.test(given);
-  if (given !== '' && !known) throw unknown(`rootfsPropagation=${given} is not supported`);
   const propagation = (
-    known ? `r${given.replace(/^r(?=private|slave|shared|unbindable)/, '')}` : 'rslave'
+    given !== '' ? `r${given.replace(/^r(?=private|slave|shared|unbindable)/, '')}` : 'rslave'
   ) as Propagation;
   const operations: Operation[] = [{ op: 'propagation', path: '/', propagation }];
   if (sharedParent !== undefined) operations.push({ op: 'propagation', path: sharedParent, propagation: 'private' });

@@ -1,10 +1,9 @@
 // Resource limits by name (getrlimit(2)).
 
-import { unknown } from '../proto/errors';
 import type { Operation } from './operations';
 import type { Rlimit } from './spec';
 
-const NUMBERS: Readonly<Record<string, number>> = {
+export const RLIMITS: Readonly<Record<string, number>> = {
   RLIMIT_CPU: 0,
   RLIMIT_FSIZE: 1,
   RLIMIT_DATA: 2,
@@ -24,13 +23,13 @@ const NUMBERS: Readonly<Record<string, number>> = {
 };
 const INFINITY = (1n << 64n) - 1n;
 
-/** @throws UNKNOWN `wrong rlimit value: RLIMIT_X` */
 export function compileRlimits(rlimits: readonly Rlimit[]): Operation[] {
-  return rlimits.map(({ type, soft, hard }) => {
-    const number = NUMBERS[type];
-    if (number === undefined) throw unknown(`wrong rlimit value: ${type}`);
-    return { op: 'rlimit', type: number, soft: limit(soft), hard: limit(hard) };
-  });
+  return rlimits.map(({ type, soft, hard }) => ({
+    op: 'rlimit',
+    type: RLIMITS[type] ?? 0,
+    soft: limit(soft),
+    hard: limit(hard),
+  }));
 }
 
 /** "Unlimited" is 2^64 - 1, which JSON.parse has rounded up. */

@@ -26,6 +26,7 @@ export const ACTIONS: Readonly<Record<string, number>> = {
   SCMP_ACT_TRAP: 0x00030000,
   SCMP_ACT_ERRNO: 0x00050000,
   SCMP_ACT_TRACE: 0x7ff00000,
+  SCMP_ACT_NOTIFY: 0x7fc00000,
   SCMP_ACT_LOG: 0x7ffc0000,
   SCMP_ACT_ALLOW: 0x7fff0000,
 };
@@ -58,6 +59,12 @@ export const ARCHITECTURES: Readonly<Record<string, number>> = {
   SCMP_ARCH_S390: 0x00000016,
   SCMP_ARCH_S390X: 0x80000016,
   SCMP_ARCH_RISCV64: 0xc00000f3,
+  SCMP_ARCH_LOONGARCH64: 0xc0000102,
+  SCMP_ARCH_M68K: 0x00000004,
+  SCMP_ARCH_PARISC: 0x0000000f,
+  SCMP_ARCH_PARISC64: 0x8000000f,
+  SCMP_ARCH_SH: 0x4000002a,
+  SCMP_ARCH_SHEB: 0x0000002a,
 };
 
 interface Library {
@@ -152,7 +159,6 @@ function encodeArgument({ index, op, value, valueTwo = 0 }: SeccompArgument): Bu
 }
 
 function actionOf(name: string, value: number | undefined): number {
-  if (name === 'SCMP_ACT_NOTIFY') throw unknown('seccomp action SCMP_ACT_NOTIFY is not supported');
   const action = ACTIONS[name];
   if (action === undefined) throw unknown(`string ${name} is not a valid action for seccomp`);
   return WITH_VALUE.has(name) ? action | (value ?? EPERM) : action;

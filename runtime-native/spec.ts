@@ -26,7 +26,26 @@ export interface Process {
   readonly apparmorProfile?: string;
   readonly selinuxLabel?: string;
   readonly oomScoreAdj?: number;
-  readonly ioPriority?: { readonly class: string; readonly priority?: number };
+  readonly ioPriority?: IoPriority;
+  readonly scheduler?: Scheduler;
+  /** Lists such as "0-3,7"; for an exec, before and after it has joined the container's cgroups. */
+  readonly execCPUAffinity?: { readonly initial?: string; readonly final?: string };
+}
+
+export interface IoPriority {
+  readonly class: string;
+  readonly priority?: number;
+}
+
+export interface Scheduler {
+  readonly policy: string;
+  readonly nice?: number;
+  readonly priority?: number;
+  readonly flags?: readonly string[] | null;
+  /** Nanoseconds, as the next two. */
+  readonly runtime?: number;
+  readonly deadline?: number;
+  readonly period?: number;
 }
 
 export interface User {
@@ -55,8 +74,14 @@ export interface SpecMount {
   readonly type?: string;
   readonly source?: string;
   readonly options?: readonly string[] | null;
-  readonly uidMappings?: readonly unknown[];
-  readonly gidMappings?: readonly unknown[];
+  readonly uidMappings?: readonly IdMapping[] | null;
+  readonly gidMappings?: readonly IdMapping[] | null;
+}
+
+export interface IdMapping {
+  readonly containerID: number;
+  readonly hostID: number;
+  readonly size: number;
 }
 
 export interface Hook {
@@ -78,8 +103,9 @@ export interface Hooks {
 
 export interface Linux {
   readonly namespaces?: readonly Namespace[] | null;
-  readonly uidMappings?: readonly unknown[] | null;
-  readonly gidMappings?: readonly unknown[] | null;
+  readonly uidMappings?: readonly IdMapping[] | null;
+  readonly gidMappings?: readonly IdMapping[] | null;
+  readonly timeOffsets?: Readonly<Record<string, TimeOffset>> | null;
   readonly sysctl?: Readonly<Record<string, string>> | null;
   readonly resources?: LinuxResources;
   readonly cgroupsPath?: string;
@@ -90,6 +116,34 @@ export interface Linux {
   readonly readonlyPaths?: readonly string[] | null;
   readonly mountLabel?: string;
   readonly personality?: { readonly domain: string; readonly flags?: readonly string[] | null };
+  readonly intelRdt?: IntelRdt | null;
+  readonly memoryPolicy?: MemoryPolicy | null;
+  /** By the name that a device has on the host. */
+  readonly netDevices?: Readonly<Record<string, NetDevice | null>> | null;
+}
+
+export interface TimeOffset {
+  readonly secs?: number;
+  readonly nanosecs?: number;
+}
+
+export interface IntelRdt {
+  readonly closID?: string;
+  readonly schemata?: readonly string[] | null;
+  readonly l3CacheSchema?: string;
+  readonly memBwSchema?: string;
+  readonly enableMonitoring?: boolean;
+}
+
+export interface MemoryPolicy {
+  readonly mode: string;
+  readonly nodes?: string;
+  readonly flags?: readonly string[] | null;
+}
+
+export interface NetDevice {
+  /** Inside the container; empty keeps the one of the host. */
+  readonly name?: string;
 }
 
 export interface Namespace {
@@ -126,8 +180,9 @@ export interface SeccompRule {
 
 export interface SeccompArgument {
   readonly index: number;
-  readonly value: number;
-  readonly valueTwo?: number;
+  /** Decimal text where a number does not hold it exactly. */
+  readonly value: number | string;
+  readonly valueTwo?: number | string;
   readonly op: string;
 }
 
@@ -142,6 +197,7 @@ export interface LinuxResources {
     readonly classID?: number;
     readonly priorities?: readonly { readonly name: string; readonly priority: number }[] | null;
   };
+  readonly rdma?: Readonly<Record<string, { readonly hcaHandles?: number; readonly hcaObjects?: number }>> | null;
   /** cgroup v2 only: file name to content. */
   readonly unified?: Readonly<Record<string, string>> | null;
 }

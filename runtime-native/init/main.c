@@ -109,11 +109,6 @@ static OPERATION(op_personality)
 	return result < 0 ? result : 0;
 }
 
-static OPERATION(op_io_priority)
-{
-	return SYS3(ioprio_set, 1 /* IOPRIO_WHO_PROCESS */, 0, op->a);
-}
-
 typedef long (*operation_function)(const struct operation *op);
 
 static const operation_function functions[] = {
@@ -159,6 +154,9 @@ static const operation_function functions[] = {
 	[OP_PERSONALITY] = op_personality,
 	[OP_IO_PRIORITY] = op_io_priority,
 	[OP_LSM_LABEL] = op_lsm_label,
+	[OP_SCHEDULER] = op_scheduler,
+	[OP_CPU_AFFINITY] = op_cpu_affinity,
+	[OP_MEMORY_POLICY] = op_memory_policy,
 	[OP_AWAIT_START] = op_await_start,
 	[OP_KEEP_FILES] = op_keep_files,
 };

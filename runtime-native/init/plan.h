@@ -1,7 +1,7 @@
 /*
  * The binary form of a launch plan, as encode.ts writes it: a header, the operations, then their texts. Texts are
  * NUL-terminated and named by their offset in the plan; offset 0 means none. A unit test compares the codes and flags
- * here with encode.ts.
+ * here with codes.ts.
  */
 #ifndef GANTRY_INIT_PLAN_H
 #define GANTRY_INIT_PLAN_H
@@ -70,6 +70,9 @@ enum operation_code {
 	OP_LSM_LABEL = 40,
 	OP_AMBIENT = 41,
 	OP_CURRENT_ROOT = 42,
+	OP_SCHEDULER = 43,
+	OP_CPU_AFFINITY = 44,
+	OP_MEMORY_POLICY = 45,
 	OP_AWAIT_START = 50,
 	OP_KEEP_FILES = 51,
 };

@@ -1,6 +1,7 @@
 import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
-import { CODES, encodePlan, FLAGS, propagationFlags, SYNC_POINTS } from '../../../runtime-native/encode';
+import { CODES, FLAGS, SYNC_POINTS } from '../../../runtime-native/codes';
+import { encodePlan, propagationFlags } from '../../../runtime-native/encode';
 import { STAGES } from '../../../runtime-native/failure';
 import type { Operation } from '../../../runtime-native/operations';
 

@@ -170,7 +170,11 @@ describe('compileCreate()', () => {
 
   test.each<[string, Partial<Spec>, string]>([
     ['no process', { process: undefined as never }, 'process property must not be empty'],
-    ['user namespace', { linux: { namespaces: [...ALL, { type: 'user' }] } }, 'user namespaces are not supported'],
+    [
+      'user namespace',
+      { linux: { namespaces: [...ALL, { type: 'user' }] } },
+      'linux.uidMappings: a new user namespace needs mappings',
+    ],
     ['no mount namespace', { linux: { namespaces: [{ type: 'pid' }] } }, 'a new mount namespace is required'],
     [
       'hostname of the host',
