@@ -7,13 +7,14 @@ import type { Cgroup } from './cgroup/cgroup';
 import type { ExecOptions, StartedProcess } from './container';
 import { stdioOf } from './create';
 import type { CompiledFilter } from './credentials';
-import { type LaunchedInit, launch } from './launch';
+import { type LaunchedInit, type LaunchOptions, launch } from './launch';
 import { compileExec } from './plan';
 import type { Process, Spec } from './spec';
 import { UndoList } from './undo';
 
 export interface ExecTarget {
   readonly id: string;
+  readonly pid: number;
   readonly pidfd: number;
   readonly cgroup: Cgroup;
   readonly spec: Spec;
@@ -45,22 +46,14 @@ async function execSteps(target: ExecTarget, options: ExecOptions, undo: UndoLis
     noNewKeyring: target.noNewKeyring,
     keptFiles: options.files?.length ?? 0,
   });
-  const directory = target.cgroup.cloneDirectory();
-  const cgroup = directory === undefined ? undefined : openSync(directory, 'r');
-  let init: LaunchedInit;
-  try {
-    init = launch({
-      plan,
-      namespaces: 0,
-      pidNamespace: target.pidfd,
-      cgroup,
-      stdio: stdioOf(options.io),
-      inherited: [target.pidfd, ...(options.files ?? [])],
-      inInit: false,
-    });
-  } finally {
-    if (cgroup !== undefined) closeSync(cgroup);
-  }
+  const init = launchInGroup(target, {
+    plan,
+    namespaces: 0,
+    pidNamespace: target.pidfd,
+    stdio: stdioOf(options.io),
+    inherited: [target.pidfd, ...(options.files ?? [])],
+    inInit: false,
+  });
   undo.add('process', () => init.destroy());
   let terminalFd: number | undefined;
   for (;;) {
@@ -74,6 +67,28 @@ async function execSteps(target: ExecTarget, options: ExecOptions, undo: UndoLis
   init.hangUp();
   closeSync(init.pidfd);
   return { pid: init.pid, terminalFd };
+}
+
+/** A group that hands controllers to groups below takes no process: then the one that the first process has gone to. */
+function launchInGroup({ cgroup, pid }: ExecTarget, options: LaunchOptions): LaunchedInit {
+  const directory = cgroup.cloneDirectory();
+  if (directory === undefined) return launch(options);
+  try {
+    return launchInto(directory, options);
+  } catch (error) {
+    const below = isErrno(error, 'EBUSY') ? cgroup.directoryOf(pid) : undefined;
+    if (below === undefined) throw error;
+    return launchInto(below, options);
+  }
+}
+
+function launchInto(directory: string, options: LaunchOptions): LaunchedInit {
+  const cgroup = openSync(directory, 'r');
+  try {
+    return launch({ ...options, cgroup });
+  } finally {
+    closeSync(cgroup);
+  }
 }
 
 /** What an exec does not say is as for the container's first process. */

@@ -26,6 +26,8 @@ export interface Cgroup {
   joinFiles(): string[];
   /** A directory for CLONE_INTO_CGROUP, opened by the caller; undefined when joinFiles has to be used. */
   cloneDirectory(): string | undefined;
+  /** Where in or below the group a process is, if it is there and cloneDirectory() is defined. */
+  directoryOf(pid: number): string | undefined;
   mountView(): { version: 1; hierarchies: CgroupHierarchy[] } | { version: 2; path: string };
   freeze(): Promise<void>;
   thaw(): void;

@@ -17,7 +17,7 @@ export type HostLayout =
   | { readonly version: 1; readonly hierarchies: readonly HierarchyLayout[] }
   | { readonly version: 2; readonly mountpoint: string; readonly own: string };
 
-const CGROUP_ROOT = '/sys/fs/cgroup';
+export const CGROUP_ROOT = '/sys/fs/cgroup';
 const MOUNT_FLAGS = new Set(['rw', 'ro', 'xattr', 'noprefix', 'clone_children', 'cpuset_v2_mode', 'nsdelegate']);
 
 let layout: HostLayout | undefined;

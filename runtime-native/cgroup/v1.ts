@@ -58,6 +58,10 @@ export class CgroupV1 implements Cgroup {
     return undefined;
   }
 
+  directoryOf(): undefined {
+    return undefined;
+  }
+
   mountView(): { version: 1; hierarchies: CgroupHierarchy[] } {
     return { version: 1, hierarchies: this.hierarchies.map(({ name, options, path }) => ({ name, options, path })) };
   }

@@ -9,6 +9,7 @@ import { errorText } from '../failure';
 import type { LinuxResources } from '../spec';
 import type { Cgroup, EncodedStats } from './cgroup';
 import { readControl, readKeyed, readPids, removeGroup, tryWriteControl, writeControl } from './files';
+import { CGROUP_ROOT } from './layout';
 import { signalEach } from './v1';
 import { applyDevices } from './v2-devices';
 import { applyResources } from './v2-resources';
@@ -48,6 +49,12 @@ export class CgroupV2 implements Cgroup {
 
   cloneDirectory(): string {
     return this.path;
+  }
+
+  directoryOf(pid: number): string | undefined {
+    const own = /^0::(.*)$/m.exec(readControl(`/proc/${pid}`, 'cgroup') ?? '')?.[1] ?? '';
+    const directory = join(CGROUP_ROOT, own);
+    return directory === this.path || directory.startsWith(`${this.path}/`) ? directory : undefined;
   }
 
   mountView(): { version: 2; path: string } {

@@ -112,6 +112,13 @@ describe('CgroupV2', () => {
     expect(read('cgroup.kill')).toBe('1');
   });
 
+  test('directoryOf() is where a process is, in or below the group', () => {
+    const own = /^0::(.*)$/m.exec(readFileSync('/proc/self/cgroup', 'utf8'))?.[1] ?? '/';
+
+    expect(new CgroupV2('/sys/fs/cgroup').directoryOf(process.pid)).toBe(join('/sys/fs/cgroup', own));
+    expect(new CgroupV2(path).directoryOf(process.pid)).toBeUndefined();
+  });
+
   test('oomCount() reads memory.events', () => {
     files({ 'memory.events': 'oom 3\noom_kill 2\n' });
 
