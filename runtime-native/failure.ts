@@ -119,7 +119,9 @@ function describe(operation: Operation, failure: Failure): string {
     case 'seccomp':
       return `unable to init seccomp: error loading seccomp filter into kernel: ${reason}`;
     case 'lsmLabel':
-      return `unable to apply apparmor profile: apparmor failed to apply profile: write /proc/${operation.path}: ${reason}`;
+      return operation.path.includes('/apparmor/')
+        ? `unable to apply apparmor profile: apparmor failed to apply profile: write /proc/${operation.path}: ${reason}`
+        : `can't set process label: write /proc/${operation.path}: ${reason}`;
     case 'sysctl':
       return `open /proc/${operation.path}: ${reason}`;
     case 'makeDirectory':

@@ -178,7 +178,7 @@ function compileTerminal(process: Process, terminal: boolean, console: boolean):
 function compileLabels(process: Process): Operation[] {
   const operations: Operation[] = [];
   if (process.apparmorProfile) {
-    operations.push({ op: 'lsmLabel', path: 'self/attr/exec', label: `exec ${process.apparmorProfile}` });
+    operations.push({ op: 'lsmLabel', path: 'self/attr/apparmor/exec', label: `exec ${process.apparmorProfile}` });
   }
   if (process.selinuxLabel) {
     operations.push({ op: 'lsmLabel', path: 'self/attr/exec', label: process.selinuxLabel });

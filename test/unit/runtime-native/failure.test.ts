@@ -29,6 +29,18 @@ describe('describeFailure()', () => {
       'chdir to cwd ("/d") set in config.json failed: no such file or directory',
     ],
     [
+      { op: 'lsmLabel', path: 'self/attr/apparmor/exec', label: 'exec p' },
+      ENOENT,
+      STAGES.OPERATION,
+      'error during container init: unable to apply apparmor profile: apparmor failed to apply profile: write /proc/self/attr/apparmor/exec: no such file or directory',
+    ],
+    [
+      { op: 'lsmLabel', path: 'self/attr/exec', label: 'l' },
+      EINVAL,
+      STAGES.OPERATION,
+      "error during container init: can't set process label: write /proc/self/attr/exec: invalid argument",
+    ],
+    [
       MOUNT,
       ENOTDIR,
       STAGES.NOT_ORDINARY,

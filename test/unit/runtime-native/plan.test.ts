@@ -156,6 +156,20 @@ describe('compileCreate()', () => {
     });
   });
 
+  test('sets the labels of security modules after everything that they might forbid, through a proc of its own', () => {
+    const process = { ...PROCESS, apparmorProfile: 'profile', selinuxLabel: 'u:r:t:s0' };
+    const operations = compile({ process, linux: { namespaces: ALL, maskedPaths: ['/proc/kcore'] } });
+
+    expect(operations.filter(({ op }) => op === 'lsmLabel')).toEqual([
+      { op: 'lsmLabel', path: 'self/attr/apparmor/exec', label: 'exec profile' },
+      { op: 'lsmLabel', path: 'self/attr/exec', label: 'u:r:t:s0' },
+    ]);
+    const order = names(operations).filter((name) =>
+      ['procfs', 'enterRoot', 'mask', 'lsmLabel', 'user'].includes(name),
+    );
+    expect(order).toEqual(['procfs', 'enterRoot', 'mask', 'lsmLabel', 'lsmLabel', 'user']);
+  });
+
   test('makes the shared parent of the root private when the host stays shared', () => {
     const operations = compile(
       { linux: { namespaces: ALL, rootfsPropagation: 'shared' } },
