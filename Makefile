@@ -94,7 +94,13 @@ test: build check
 	$(NODE) dist/test/setup/main.js
 	$(NODE) node_modules/jest/bin/jest.js test/conformance
 	$(NODE) node_modules/jest/bin/jest.js test/integration/shim-containerd
-	$(NODE) node_modules/jest/bin/jest.js --testPathIgnorePatterns /node_modules/ test/conformance test/integration/shim-containerd
+	$(NODE) node_modules/jest/bin/jest.js --testPathIgnorePatterns /node_modules/ test/conformance test/integration/shim-containerd \
+	  test/vm
+
+# The tests that need a kernel with cgroup v2 and AppArmor, in a virtual machine: see test/vm/README.md.
+.PHONY: test-vm
+test-vm: build
+	$(NODE) dist/test/vm/main.js
 
 # BENCH_ROUNDS=n, and BENCH_ARGS="--json FILE".
 bench: build

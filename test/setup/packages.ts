@@ -39,12 +39,12 @@ const APT_TIMEOUT_MS = 900_000;
 const APT_ENV = { ...process.env, DEBIAN_FRONTEND: 'noninteractive', LC_ALL: 'C' };
 
 /** Installs the missing ones of the needed packages; takes a few milliseconds when none is. Needs root only to install. */
-export async function ensurePackages(): Promise<void> {
-  if ((await missingPackages()).length === 0) {
+export async function ensurePackages(needed: readonly string[] = NEEDED_PACKAGES): Promise<void> {
+  if ((await missingPackages(needed)).length === 0) {
     return;
   }
   await withLock(path.join(CACHE_DIRECTORY, 'packages.lock'), async () => {
-    const missing = await missingPackages();
+    const missing = await missingPackages(needed);
     if (missing.length === 0) {
       return;
     }
@@ -107,8 +107,8 @@ export function ensureUnpacked(suite: string, packages: readonly string[]): Prom
   });
 }
 
-async function missingPackages(): Promise<string[]> {
-  const query = ['dpkg-query', '-W', '-f', STATUS_FORMAT, ...NEEDED_PACKAGES];
+async function missingPackages(needed: readonly string[]): Promise<string[]> {
+  const query = ['dpkg-query', '-W', '-f', STATUS_FORMAT, ...needed];
   const { stdout } = await runCommand(query, { env: APT_ENV });
   const installed = new Set(
     stdout
@@ -116,7 +116,7 @@ async function missingPackages(): Promise<string[]> {
       .filter((line) => line.endsWith(' installed'))
       .map((line) => line.split(' ')[0]),
   );
-  return NEEDED_PACKAGES.filter((name) => !installed.has(name));
+  return needed.filter((name) => !installed.has(name));
 }
 
 /** The lists of a new machine are empty or old: only then they are fetched. */

@@ -13,7 +13,8 @@ import { needsFile, needsRoot } from '../../setup/needs';
 
 const BIN = resolve(__dirname, '../../../dist/bin');
 const GANTRY = join(BIN, 'gantry');
-const READY_MS = 20_000;
+/** Long enough for an emulated machine. */
+const READY_MS = 120_000;
 const PEER = process.env['GANTRY_TEST_PEER'];
 const SHIM = process.env['GANTRY_TEST_SHIM'];
 
