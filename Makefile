@@ -17,11 +17,12 @@ build: dist/native/libgantry.so dist/native/init dist/.typescript dist/bin/gantr
   dist/bin/gantry-runtime
 
 # npm leaves out optional packages that do not suit the Node it runs on; what counts is the Node that will run them.
+# The lock file is compared, not dated: git and copies give it new dates.
 node_modules/.installed: package-lock.json
-	@mkdir -p dist
-	@echo 'Object.defineProperty(process, "version", { value: "$(NODE_VERSION)" });' > dist/npm-node.cjs
-	NODE_OPTIONS="$$NODE_OPTIONS --require=./dist/npm-node.cjs" npm ci --ignore-scripts --loglevel=error
-	@touch $@
+	@cmp -s $< $@ || { mkdir -p dist && \
+	  echo 'Object.defineProperty(process, "version", { value: "$(NODE_VERSION)" });' > dist/npm-node.cjs && \
+	  NODE_OPTIONS="$$NODE_OPTIONS --require=./dist/npm-node.cjs" npm ci --ignore-scripts --loglevel=error; }
+	@cp $< $@
 
 proto/generated/.done: $(PROTOS) proto/generate.mts node_modules/.installed
 	$(NODE) proto/generate.mts
