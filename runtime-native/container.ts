@@ -90,7 +90,7 @@ interface Parts {
 
 const SIGKILL = 9;
 /** Start waits this long for the exec, so that whoever looks next sees the program; a slow one is no error. */
-const EXEC_WAIT_MS = 50;
+const EXEC_WAIT_MS = 5000;
 const KILL_ROUNDS_MAX = 1000;
 const KILL_WAIT_MS = 5;
 
@@ -166,7 +166,7 @@ export class Container {
     try {
       await runHooks(spec.hooks?.startContainer, this.hookState('created'), this.pid);
       init.proceed();
-      init.tryNext(EXEC_WAIT_MS);
+      await init.nextWithin(EXEC_WAIT_MS);
       if (this.parts.init === undefined) removeStartSocket(this.parts.root, this.id);
       await runHooks(spec.hooks?.poststart, this.hookState('running'), undefined);
     } catch (error) {

@@ -68,8 +68,15 @@ export class LaunchedInit {
    * @throws UNKNOWN with runc's words when an operation failed; init has exited then
    */
   async next(): Promise<Message> {
+    return (await this.nextWithin(Number.POSITIVE_INFINITY)) as Message;
+  }
+
+  /** As next(); undefined when nothing came in time. */
+  async nextWithin(limitMs: number): Promise<Message | undefined> {
+    const deadline = performance.now() + limitMs;
     let received = this.tryNext(SYNCHRONOUS_WAIT_MS);
     for (let waitMs = POLL_MIN_MS; received === undefined; waitMs = Math.min(waitMs * 2, POLL_MAX_MS)) {
+      if (performance.now() > deadline) return undefined;
       await sleep(waitMs);
       received = this.tryNext(0);
     }
