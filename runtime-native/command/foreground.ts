@@ -13,8 +13,6 @@ const NOT_PASSED_ON = new Set(
   ),
 );
 
-const ALIVE_MS = 2 ** 30;
-
 /** Passes the signals that we get on to a process. Call it before the process can end. */
 export function passSignals(pid: number): void {
   const pidfd = openPidfd(pid);
@@ -33,10 +31,7 @@ export function passSignals(pid: number): void {
 /** The exit code of a child of ours. */
 export async function waitInForeground(pid: number, terminalFd: number | undefined): Promise<number> {
   const terminal = terminalFd === undefined ? undefined : new Console(terminalFd);
-  // Signals alone do not keep Node running.
-  const alive = setInterval(() => {}, ALIVE_MS);
   const { code } = await new Promise<{ code: number }>((resolve) => Reaper.shared().onExit(pid, resolve));
-  clearInterval(alive);
   await terminal?.close();
   return code;
 }
