@@ -85,7 +85,7 @@ async function createLocked(options: CreateOptions, compiled: Compiled, undo: Un
   return starting(async () => {
     undo.add('cgroups', () => cgroup.remove());
     cgroup.create();
-    cgroup.apply(spec.linux?.resources ?? {}, false);
+    await inInit(() => setLimits(cgroup, spec));
     const init = launchFirst(options, cgroup, { plan, namespaces: namespaces.create, pidPath: namespaces.pidPath });
     undo.add('process', () => init.destroy());
     const terminalFd = await follow(init, options, undo);
@@ -198,7 +198,15 @@ async function follow(init: LaunchedInit, options: CreateOptions, undo: UndoList
   }
 }
 
-async function inInit(body: () => Promise<void>): Promise<void> {
+function setLimits(cgroup: Cgroup, spec: Spec): void {
+  try {
+    cgroup.apply(spec.linux?.resources ?? {}, false);
+  } catch (error) {
+    throw unknown(`error setting cgroup config for procHooks process: ${messageOf(error)}`, { cause: error });
+  }
+}
+
+async function inInit(body: () => void | Promise<void>): Promise<void> {
   try {
     await body();
   } catch (error) {

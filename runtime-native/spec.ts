@@ -220,6 +220,7 @@ export interface MemoryResources {
   readonly kernelTCP?: number;
   readonly swappiness?: number;
   readonly disableOOMKiller?: boolean;
+  readonly useHierarchy?: boolean;
   readonly checkBeforeUpdate?: boolean;
 }
 
@@ -254,5 +255,5 @@ export interface BlockIoResources {
 export interface ThrottleDevice {
   readonly major: number;
   readonly minor: number;
-  readonly rate: number;
+  readonly rate?: number;
 }

@@ -16,7 +16,7 @@ const JUMP_EQUAL = 0x15;
 const EXIT = 0x95;
 const JUMPS = new Set([JUMP_NOT_EQUAL, JUMP_EQUAL, JUMP_32_NOT_EQUAL_REGISTER]);
 const INSTRUCTION_SIZE = 8;
-const TYPES: Readonly<Record<string, number>> = { b: 1, c: 2 };
+const TYPES: Readonly<Record<string, number>> = { b: 1, c: 2, u: 2 };
 const ACCESS: Readonly<Record<string, number>> = { m: 1, r: 2, w: 4 };
 const ACCESS_ALL = 7;
 

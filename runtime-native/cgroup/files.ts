@@ -3,9 +3,10 @@
 import { closeSync, constants, openSync, readdirSync, readFileSync, rmdirSync, writeSync } from 'node:fs';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
-import { isErrno, unknown } from '../../proto/errors';
+import { isErrno, messageOf, unknown } from '../../proto/errors';
 import { errorText } from '../failure';
 
+const COUNT_MAX = (1n << 64n) - 1n;
 const DEPTH_MAX = 64;
 const REMOVE_RETRIES_MAX = 12;
 const REMOVE_WAIT_MIN_MS = 1;
@@ -22,7 +23,27 @@ export function writeControl(directory: string, file: string, value: string): vo
   }
 }
 
-/** The same with the errors of Node. A file is never made. */
+/**
+ * Writes what a field of linux.resources asks for.
+ * @param field - named by the error when the kernel has no such file
+ * @throws UNKNOWN `failed to write "5": open /sys/fs/...: no such file or directory (linux.resources.rdma)`
+ */
+export function setControl(field: string, directory: string, file: string, value: string): void {
+  try {
+    writeControl(directory, file, value);
+  } catch (error) {
+    const { cause } = error as Error;
+    if (isErrno(cause, 'ENOENT', 'ENOTSUP')) throw refusal(field, messageOf(error), error);
+    throw error;
+  }
+}
+
+/** A field that cannot be obeyed here. */
+export function refusal(field: string, reason: string, cause?: unknown): Error {
+  return unknown(`${reason} (linux.resources.${field})`, { cause });
+}
+
+/** The same as writeControl() with the errors of Node. A file is never made. */
 export function tryWriteControl(path: string, value: string): void {
   const fd = openSync(path, constants.O_WRONLY);
   try {
@@ -37,7 +58,7 @@ export function readControl(directory: string, file: string): string | undefined
   try {
     return readFileSync(join(directory, file), 'utf8').trimEnd();
   } catch (error) {
-    if (isErrno(error, 'ENOENT', 'ENODEV', 'EOPNOTSUPP')) return undefined;
+    if (isErrno(error, 'ENOENT', 'ENODEV', 'ENOTSUP')) return undefined;
     throw error;
   }
 }
@@ -49,8 +70,14 @@ export function readNumber(directory: string, file: string): bigint {
 }
 
 export function toCount(text: string): bigint {
-  if (text === 'max') return (1n << 64n) - 1n;
+  if (text === 'max') return COUNT_MAX;
   return /^\d+$/.test(text) ? BigInt(text) : 0n;
+}
+
+/** Beyond 2^53 without an exponent, and never beyond what the kernel's counters hold. */
+export function countText(value: number): string {
+  const count = BigInt(value);
+  return (count > COUNT_MAX ? COUNT_MAX : count).toString();
 }
 
 /** Lines "key value". */

@@ -1,8 +1,9 @@
 // Limits in the files of cgroup v2. Numbers of v1 are converted as runc converts them.
 
-import { unknown } from '../../proto/errors';
+import { isErrno, unknown } from '../../proto/errors';
 import type { BlockIoResources, CpuResources, LinuxResources, MemoryResources } from '../spec';
-import { readControl, writeControl } from './files';
+import { countText, readControl, readNumber, refusal, setControl, writeControl } from './files';
+import { applyRdma, hugepageFiles, retryAfter, swappinessOf } from './resources';
 
 const DEFAULT_PERIOD_US = 100_000;
 const SHARES_MIN = 2;
@@ -11,20 +12,38 @@ const WEIGHT_RANGE = 9_999;
 const BLKIO_WEIGHT_MIN = 10;
 const BLKIO_WEIGHT_RANGE = 990;
 
-/** @throws UNKNOWN in runc's words */
+/** @throws UNKNOWN in runc's words; naming the field when cgroup v2 has nothing for it */
 export function applyResources(path: string, resources: LinuxResources): void {
-  const { memory, cpu, pids, blockIO, hugepageLimits, unified } = resources;
-  if (pids && pids.limit !== 0) writeControl(path, 'pids.max', pids.limit > 0 ? String(pids.limit) : 'max');
-  if (memory) applyMemory(path, memory);
-  if (cpu) applyCpu(path, cpu);
-  if (blockIO) applyBlockIo(path, blockIO);
+  refuseOfV1(resources);
+  const { memory, cpu, pids, blockIO, hugepageLimits } = resources;
+  const set = (field: string, file: string, value: string) => setControl(field, path, file, value);
+  if (pids?.limit) set('pids.limit', 'pids.max', pids.limit > 0 ? count(pids.limit) : 'max');
+  if (memory) applyMemory(path, memory, set);
+  if (blockIO) applyBlockIo(path, blockIO, set);
+  if (cpu) applyCpu(cpu, set);
   for (const { pageSize, limit } of hugepageLimits ?? []) {
-    writeControl(path, `hugetlb.${pageSize}.max`, count(limit));
+    for (const file of hugepageFiles(path, pageSize, 'max')) set('hugepageLimits', file, count(limit));
   }
-  for (const [file, value] of Object.entries(unified ?? {})) {
-    if (file.includes('/')) throw unknown(`unified resource "${file}" must be a file name (no slashes)`);
-    writeControl(path, file, value);
-  }
+  applyRdma(resources, () => path);
+  applyUnified(path, resources.unified ?? {});
+}
+
+function refuseOfV1({ memory, cpu, blockIO, network }: LinuxResources): void {
+  const fields: readonly (readonly [string, unknown])[] = [
+    ['memory.kernel', memory?.kernel !== -1 && memory?.kernel],
+    ['memory.kernelTCP', memory?.kernelTCP !== -1 && memory?.kernelTCP],
+    ['memory.swappiness', memory !== undefined && swappinessOf(memory) !== undefined],
+    ['memory.disableOOMKiller', memory?.disableOOMKiller],
+    ['memory.useHierarchy', memory?.useHierarchy === false],
+    ['cpu.realtimePeriod', cpu?.realtimePeriod],
+    ['cpu.realtimeRuntime', cpu?.realtimeRuntime],
+    ['blockIO.leafWeight', blockIO?.leafWeight],
+    ['blockIO.weightDevice', blockIO?.weightDevice?.some(({ leafWeight }) => leafWeight)],
+    ['network.classID', network?.classID],
+    ['network.priorities', network?.priorities?.length],
+  ];
+  const refused = fields.find(([, isAsked]) => Boolean(isAsked));
+  if (refused !== undefined) throw refusal(refused[0], 'cgroup v2 has no such limit');
 }
 
 /** Memory and swap together of v1 as swap alone; undefined leaves it. @throws UNKNOWN */
@@ -48,52 +67,94 @@ export function blkioToIoWeight(weight: number): number {
   return 1 + Math.floor(((weight - BLKIO_WEIGHT_MIN) * WEIGHT_RANGE) / BLKIO_WEIGHT_RANGE);
 }
 
-function applyMemory(path: string, memory: MemoryResources): void {
+type SetFile = (field: string, file: string, value: string) => void;
+
+function applyMemory(path: string, memory: MemoryResources, set: SetFile): void {
+  checkUsage(path, memory);
   const swap = swapOnly(memory);
   // Swap may not be accounted for; "none" then holds by itself.
   if (swap !== undefined && (swap > 0 || readControl(path, 'memory.swap.max') !== undefined)) {
-    writeControl(path, 'memory.swap.max', count(swap));
+    set('memory.swap', 'memory.swap.max', count(swap));
   }
-  if (memory.limit) writeControl(path, 'memory.max', count(memory.limit));
-  if (memory.reservation) writeControl(path, 'memory.low', count(memory.reservation));
+  if (memory.limit) set('memory.limit', 'memory.max', count(memory.limit));
+  if (memory.reservation) set('memory.reservation', 'memory.low', count(memory.reservation));
 }
 
-function applyCpu(path: string, cpu: CpuResources): void {
-  if (cpu.idle !== undefined) writeControl(path, 'cpu.idle', String(cpu.idle));
-  if (cpu.shares) writeControl(path, 'cpu.weight', String(sharesToWeight(cpu.shares)));
-  if (cpu.quota || cpu.period) {
-    const quota = cpu.quota !== undefined && cpu.quota > 0 ? String(cpu.quota) : 'max';
-    writeControl(path, 'cpu.max', `${quota} ${cpu.period || DEFAULT_PERIOD_US}`);
-  }
-  if (cpu.burst) writeControl(path, 'cpu.max.burst', String(cpu.burst));
-  if (cpu.cpus) writeControl(path, 'cpuset.cpus', cpu.cpus);
-  if (cpu.mems) writeControl(path, 'cpuset.mems', cpu.mems);
+/** Where v1 refuses a limit below what is in use, v2 kills, unless it is asked to look first. */
+function checkUsage(path: string, { checkBeforeUpdate, limit = 0, swap = 0 }: MemoryResources): void {
+  if (!checkBeforeUpdate) return;
+  const usage = readNumber(path, 'memory.current');
+  if (swap > 0 && BigInt(swap) <= usage) throw unknown(`rejecting memory+swap limit ${swap} <= usage ${usage}`);
+  if (limit > 0 && BigInt(limit) <= usage) throw unknown(`rejecting memory limit ${limit} <= usage ${usage}`);
 }
 
-function applyBlockIo(path: string, blockIo: BlockIoResources): void {
-  const bfq = readControl(path, 'io.bfq.weight') !== undefined;
-  const write = (device: string, weight: number) => {
-    if (bfq) writeControl(path, 'io.bfq.weight', `${device}${weight}`);
-    else writeControl(path, 'io.weight', `${device === '' ? 'default ' : device}${blkioToIoWeight(weight)}`);
+function applyCpu(cpu: CpuResources, set: SetFile): void {
+  // An idle group has no weight of its own.
+  if (cpu.idle === 0) set('cpu.idle', 'cpu.idle', '0');
+  if (cpu.shares) set('cpu.shares', 'cpu.weight', String(sharesToWeight(cpu.shares)));
+  if (cpu.idle) set('cpu.idle', 'cpu.idle', String(cpu.idle));
+  const setBurst = () => {
+    if (cpu.burst !== undefined) set('cpu.burst', 'cpu.max.burst', count(cpu.burst));
   };
-  if (blockIo.weight) write('', blockIo.weight);
+  retryAfter(Boolean(cpu.quota), setBurst, () => {
+    if (!cpu.quota && !cpu.period) return;
+    const quota = cpu.quota !== undefined && cpu.quota > 0 ? count(cpu.quota) : 'max';
+    set(cpu.quota ? 'cpu.quota' : 'cpu.period', 'cpu.max', `${quota} ${cpu.period || DEFAULT_PERIOD_US}`);
+  });
+  if (cpu.cpus) set('cpu.cpus', 'cpuset.cpus', cpu.cpus);
+  if (cpu.mems) set('cpu.mems', 'cpuset.mems', cpu.mems);
+}
+
+function applyBlockIo(path: string, blockIo: BlockIoResources, set: SetFile): void {
+  const bfq = readControl(path, 'io.bfq.weight') !== undefined;
+  const write = (field: string, device: string, weight: number) => {
+    if (bfq) set(field, 'io.bfq.weight', `${device}${weight}`);
+    else set(field, 'io.weight', `${device === '' ? 'default ' : device}${blkioToIoWeight(weight)}`);
+  };
+  if (blockIo.weight) write('blockIO.weight', '', blockIo.weight);
   for (const { major, minor, weight } of blockIo.weightDevice ?? []) {
-    if (weight) write(`${major}:${minor} `, weight);
+    if (weight) write('blockIO.weightDevice', `${major}:${minor} `, weight);
   }
   const limits = [
-    ['rbps', blockIo.throttleReadBpsDevice],
-    ['wbps', blockIo.throttleWriteBpsDevice],
-    ['riops', blockIo.throttleReadIOPSDevice],
-    ['wiops', blockIo.throttleWriteIOPSDevice],
+    ['throttleReadBpsDevice', 'rbps'],
+    ['throttleWriteBpsDevice', 'wbps'],
+    ['throttleReadIOPSDevice', 'riops'],
+    ['throttleWriteIOPSDevice', 'wiops'],
   ] as const;
-  for (const [name, devices] of limits) {
-    for (const { major, minor, rate } of devices ?? []) {
-      writeControl(path, 'io.max', `${major}:${minor} ${name}=${rate === 0 ? 'max' : count(rate)}`);
+  for (const [field, name] of limits) {
+    for (const { major, minor, rate } of blockIo[field] ?? []) {
+      // None is zero in v1.
+      set(`blockIO.${field}`, 'io.max', `${major}:${minor} ${name}=${rate ? count(rate) : 'max'}`);
     }
   }
 }
 
+function applyUnified(path: string, unified: Readonly<Record<string, string>>): void {
+  for (const [file, value] of Object.entries(unified)) {
+    const name = JSON.stringify(file);
+    if (file.includes('/')) throw unknown(`unified resource ${name} must be a file name (no slashes)`);
+    try {
+      writeControl(path, file, value);
+    } catch (error) {
+      throw unifiedError(path, name, error as Error);
+    }
+  }
+}
+
+/** That a file is not there may have two reasons. */
+function unifiedError(path: string, name: string, error: Error): Error {
+  const [, controller, parameter] = /^"([^.]*)(\..*)?"$/.exec(name) ?? [];
+  if (isErrno(error.cause, 'ENOENT', 'EPERM', 'EACCES')) {
+    if (parameter === undefined) return unknown(`unified resource ${name} must be in the form CONTROLLER.PARAMETER`);
+    const controllers = (readControl(path, 'cgroup.controllers') ?? '').split(' ');
+    if (controller !== 'cgroup' && !controllers.includes(controller ?? '')) {
+      return unknown(`unified resource ${name} can't be set: controller "${controller}" not available`);
+    }
+  }
+  return unknown(`unable to set unified resource ${name}: ${error.message}`, { cause: error });
+}
+
 /** -1 is no limit. */
 function count(value: number): string {
-  return value < 0 ? 'max' : BigInt(value).toString();
+  return value < 0 ? 'max' : countText(value);
 }

@@ -154,7 +154,7 @@ function enableControllers(parent: string): void {
     try {
       tryWriteControl(join(parent, 'cgroup.subtree_control'), `+${name}`);
     } catch (error) {
-      if (!isErrno(error, 'EBUSY', 'EINVAL', 'ENOENT', 'EPERM', 'EOPNOTSUPP')) throw error;
+      if (!isErrno(error, 'EBUSY', 'EINVAL', 'ENOENT', 'EPERM', 'ENOTSUP')) throw error;
     }
   }
 }

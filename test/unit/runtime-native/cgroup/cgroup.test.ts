@@ -1,6 +1,6 @@
 import { systemdPath } from '../../../../runtime-native/cgroup/cgroup';
 import { compileDeviceFilter } from '../../../../runtime-native/cgroup/device-filter';
-import { effectiveRules, ruleText } from '../../../../runtime-native/cgroup/devices';
+import { deviceList, effectiveRules, ruleText } from '../../../../runtime-native/cgroup/devices';
 import { parseLayout } from '../../../../runtime-native/cgroup/layout';
 import type { DeviceRule } from '../../../../runtime-native/spec';
 
@@ -54,20 +54,48 @@ test('systemdPath() refuses a plain path', () => {
 describe('device rules', () => {
   const denyAll: DeviceRule = { allow: false, access: 'rwm' };
 
-  test('start with the last one for all devices and end with what every container may do', () => {
-    const texts = effectiveRules([
-      { allow: true, type: 'c', major: 9, minor: 9 },
-      denyAll,
-      { allow: true, type: 'c', major: 10, minor: 200, access: 'rw' },
-    ]).map(ruleText);
+  const exceptionsOf = (...rules: DeviceRule[]) => deviceList(rules).exceptions.map(ruleText);
+  const allowAll: DeviceRule = { allow: true, access: 'rwm' };
+  const fuse: DeviceRule = { allow: true, type: 'c', major: 10, minor: 229, access: 'rw' };
 
-    expect(texts.slice(0, 4)).toEqual(['a', 'c 10:200 rw', 'c *:* m', 'b *:* m']);
-    expect(texts).toContain('c 136:* rwm');
-    expect(texts).not.toContain('c 9:9 rwm');
+  test('start with the last one for all devices and end with what every container may do', () => {
+    const rules: DeviceRule[] = [{ allow: true, type: 'c', major: 9, minor: 9 }, denyAll, fuse];
+
+    expect(deviceList(rules).allow).toBe(false);
+    expect(exceptionsOf(...rules).slice(0, 3)).toEqual(['c 10:229 rw', 'c *:* m', 'b *:* m']);
+    expect(exceptionsOf(...rules)).toContain('c 136:* rwm');
+    expect(effectiveRules(rules).slice(0, 2)).toEqual([denyAll, fuse]);
+  });
+
+  test('deny all when there are none', () => {
+    expect(deviceList([])).toEqual(deviceList([denyAll]));
+    expect(effectiveRules([])[0]).toEqual({ allow: false });
   });
 
   test('need nothing more when all is allowed', () => {
-    expect(effectiveRules([denyAll, { allow: true, access: 'rwm' }]).map(ruleText)).toEqual(['a']);
+    expect(effectiveRules([denyAll, allowAll])).toEqual([allowAll]);
+    expect(deviceList([denyAll, allowAll])).toEqual({ allow: true, exceptions: [] });
+  });
+
+  test('of v1 say what later rules leave', () => {
+    expect(exceptionsOf(allowAll, { ...fuse, allow: false })).toEqual(['c 10:229 rw']);
+    expect(exceptionsOf(fuse, { allow: false, type: 'c', access: 'w' })[0]).toBe('c 10:229 r');
+    expect(exceptionsOf(fuse, { allow: false, type: 'c', major: 10 })[0]).toBe('c *:* m');
+    expect(exceptionsOf(fuse, { ...fuse, access: 'm' })[0]).toBe('c 10:229 rwm');
+    expect(exceptionsOf({ ...fuse, type: 'u' })[0]).toBe('c 10:229 rw');
+  });
+
+  test('of v1 never become rules for all devices', () => {
+    expect(exceptionsOf({ ...fuse, type: 'a' }).slice(0, 2)).toEqual(['b 10:229 rw', 'c 10:229 rw']);
+  });
+
+  test('of v1 are refused when they take from the middle of another', () => {
+    const wide: DeviceRule = { allow: true, type: 'c', major: 10, access: 'rw' };
+    const crossing: DeviceRule = { allow: false, type: 'c', minor: 229, access: 'w' };
+
+    for (const narrow of [{ ...fuse, allow: false }, crossing]) {
+      expect(() => deviceList([wide, narrow])).toThrow('cannot punch hole in existing wildcard rule [c 10:* rw]');
+    }
   });
 
   test('mean the same as an eBPF program', () => {

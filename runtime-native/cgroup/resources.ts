@@ -1,0 +1,44 @@
+// Limits that cgroup v1 and v2 have in common.
+
+import { isErrno, unknown } from '../../proto/errors';
+import type { LinuxResources, MemoryResources } from '../spec';
+import { readControl, setControl } from './files';
+
+const SWAPPINESS_MAX = 100;
+/** -1 as clients send it: as an unsigned number. */
+const SWAPPINESS_UNSET = 2 ** 63;
+
+/** Undefined when it is not asked for. @throws UNKNOWN beyond 100 */
+export function swappinessOf({ swappiness }: MemoryResources): number | undefined {
+  if (swappiness === undefined || swappiness < 0 || swappiness >= SWAPPINESS_UNSET) return undefined;
+  if (swappiness <= SWAPPINESS_MAX) return swappiness;
+  throw unknown(`invalid memory swappiness value: ${swappiness} (valid range is 0-100)`);
+}
+
+/** Names of files: pages are limited, and so are reservations where the kernel counts them. */
+export function hugepageFiles(directory: string, pageSize: string, suffix: string): string[] {
+  const reserved = `hugetlb.${pageSize}.rsvd.${suffix}`;
+  const limit = `hugetlb.${pageSize}.${suffix}`;
+  return readControl(directory, reserved) === undefined ? [limit] : [limit, reserved];
+}
+
+export function applyRdma({ rdma }: LinuxResources, directory: () => string): void {
+  for (const [device, { hcaHandles, hcaObjects }] of Object.entries(rdma ?? {})) {
+    const handles = hcaHandles === undefined ? '' : ` hca_handle=${hcaHandles}`;
+    const objects = hcaObjects === undefined ? '' : ` hca_object=${hcaObjects}`;
+    setControl('rdma', directory(), 'rdma.max', `${device}${handles}${objects}`);
+  }
+}
+
+/** Does both; where the kernel finds the first invalid as long as the second is not done, once more. */
+export function retryAfter(canRetry: boolean, first: () => void, second: () => void): void {
+  let isRefused = false;
+  try {
+    first();
+  } catch (error) {
+    if (!canRetry || !isErrno((error as Error).cause, 'EINVAL')) throw error;
+    isRefused = true;
+  }
+  second();
+  if (isRefused) first();
+}
