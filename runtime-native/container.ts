@@ -273,7 +273,12 @@ export class Container {
   /** To the process of a container that others made. @throws UNKNOWN when it does not wait to be started */
   private connect(): LaunchedInit {
     const { root, id, pid, pidfd } = this.parts;
-    const socket = pidfd < 0 ? undefined : connectForStart(root, id);
+    let socket: number | undefined;
+    try {
+      socket = pidfd < 0 ? undefined : connectForStart(root, id);
+    } catch (error) {
+      throw unknown(`runc start failed: ${messageOf(error)}`, { cause: error });
+    }
     if (socket === undefined) throw this.cannotStart();
     return new LaunchedInit({ pid, pidfd }, socket, { plan: { operations: [], inherited: [] }, inInit: true });
   }

@@ -3,11 +3,11 @@
 import { closeSync, openSync } from 'node:fs';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { unknown } from '../proto/errors';
-import { SYNC_POINTS } from './codes';
+import { CODES, SYNC_POINTS } from './codes';
 import { encodePlan } from './encode';
 import { describeFailure } from './failure';
 import { createMemfd, launchInit, reap, receive, sendByte, signalPidfd, socketPair } from './native';
-import type { Plan, SyncPoint } from './operations';
+import type { Operation, Plan, SyncPoint } from './operations';
 import { Reaper } from './reaper';
 
 export interface LaunchOptions {
@@ -32,6 +32,9 @@ export type Message =
 
 const MESSAGE_SIZE = 512;
 const TEXT_OFFSET = 16;
+/** The code of the operation stands above the stage. */
+const CODE_SHIFT = 16;
+const STAGE_MASK = 0xffff;
 const KIND = { failure: 1, sync: 2, terminal: 3 } as const;
 /** Nearly all plans are done within this; waiting for it is cheaper than a turn of the event loop. */
 const SYNCHRONOUS_WAIT_MS = 25;
@@ -95,12 +98,13 @@ export class LaunchedInit {
       const point = POINT_NAMES.get(operation);
       if (point !== undefined) return { kind: 'sync', point };
     }
+    const stage = message.readUInt32LE(12);
     const end = message.indexOf(0, TEXT_OFFSET);
     const failure = {
-      operation: this.plan.operations[operation],
+      operation: this.plan.operations[operation] ?? operationOf(stage >>> CODE_SHIFT),
       target: bindTarget(this.plan, operation),
       error: message.readUInt32LE(8),
-      stage: message.readUInt32LE(12),
+      stage: stage & STAGE_MASK,
       text: message.toString('utf8', TEXT_OFFSET, end < 0 ? MESSAGE_SIZE : end),
     };
     throw unknown(describeFailure(failure, this.inInit));
@@ -153,6 +157,12 @@ export function launch(options: LaunchOptions): LaunchedInit {
     closeSync(other);
     if (plan >= 0) closeSync(plan);
   }
+}
+
+/** What is known of an operation whose plan another process has made: its name. */
+function operationOf(code: number): Operation | undefined {
+  const name = Object.entries(CODES).find(([, value]) => value === code)?.[0];
+  return name === undefined ? undefined : ({ op: name } as Operation);
 }
 
 /** Where the tree that a failed operation opened was to be attached. */

@@ -163,7 +163,7 @@ export function loadState(root: string, id: string): SavedState {
 
 export function removeState(root: string, id: string): void {
   const directory = join(root, id);
-  for (const file of [FILE, SPEC_FILE, START_SOCKET]) remove(() => unlinkSync(join(directory, file)));
+  for (const file of [FILE, `${FILE}.new`, SPEC_FILE, START_SOCKET]) remove(() => unlinkSync(join(directory, file)));
   remove(() => rmdirSync(directory));
 }
 

@@ -190,9 +190,10 @@ static const struct plan *map_plan(void)
 	return header;
 }
 
-static void fail(u32 index, long error)
+/* The code is for a launcher that has not made the plan. */
+static void fail(u32 index, u32 code, long error)
 {
-	struct message message = {.kind = MESSAGE_FAILURE, .operation = index, .error = (u32)-error, .stage = stage};
+	struct message message = {.kind = MESSAGE_FAILURE, .operation = index, .error = (u32)-error, .stage = stage | code << 16};
 	char *end = message.text;
 
 	if (stage_text)
@@ -226,7 +227,7 @@ __attribute__((noreturn, used)) void init_main(void)
 		if (op->code < sizeof(functions) / sizeof(functions[0]) && functions[op->code])
 			result = functions[op->code](op);
 		if (result < 0 && !(op->flags & OPTIONAL))
-			fail(i, result);
+			fail(i, op->code, result);
 	}
 	SYS1(exit_group, 1);
 	for (;;)
