@@ -1,7 +1,7 @@
 // What the shim, the daemon and the snapshotters use of the runtime. Everything else in this folder is internal.
 
 export type { Cgroup } from './cgroup/cgroup';
-export { cgroupOfProcess } from './cgroup/cgroup';
+export { cgroupOfProcess, joinCgroup } from './cgroup/cgroup';
 export { ConsoleSocket } from './console-socket';
 export type { CreateOptions } from './container';
 export { Container } from './container';

@@ -8,6 +8,7 @@ import { messageOf, unknown } from '../proto/errors';
 import { Options } from '../proto/generated/containerd.runc.v1';
 import { BootstrapParams, BootstrapResult } from '../proto/generated/containerd.runtime.bootstrap.v1';
 import { Any } from '../proto/generated/google.protobuf';
+import { joinCgroup } from '../runtime-native/index';
 import { groupOf, socketPath } from './address';
 import type { ShimArgs } from './args';
 import { isListening } from './serve';
@@ -133,18 +134,4 @@ function printed(child: ChildProcess): Promise<void> {
       resolve();
     });
   });
-}
-
-/** Puts the shim into the cgroup of runc's option shim_cgroup: a path in every v1 hierarchy, or in the v2 one. */
-function joinCgroup(pid: number, cgroup: string): void {
-  const mounts = readFileSync('/proc/self/mountinfo', 'utf8')
-    .split('\n')
-    .map((line) => line.split(' - '))
-    .filter(([, tail = '']) => /^cgroup2? /.test(tail))
-    .map(([head = '']) => head.split(' ')[4] ?? '');
-  for (const mount of mounts) {
-    const directory = join(mount, cgroup);
-    mkdirSync(directory, { recursive: true, mode: 0o755 });
-    writeFileSync(join(directory, 'cgroup.procs'), String(pid));
-  }
 }

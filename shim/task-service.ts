@@ -23,6 +23,7 @@ import type { Any } from '../proto/generated/google.protobuf';
 import { checkIdentifier } from '../proto/ids';
 import { GO_ZERO_TIME, toTimestamp } from '../proto/time';
 import type { TtrpcHandlers } from '../proto/ttrpc/server';
+import { joinCgroup } from '../runtime-native/index';
 import { Container, type ContainerContext } from './container';
 import type { Exit } from './exit';
 import type { IdleCollector } from './idle';
@@ -117,6 +118,8 @@ export class Tasks {
     const io = { stdin, stdout, stderr, terminal };
     this.#creating.add(id);
     try {
+      // The start action has done it before; gantryd has none.
+      if (options.shimCgroup !== '') joinCgroup(process.pid, options.shimCgroup);
       saveOptions(bundle, options);
       const container = await Container.create(
         { id, namespace, bundle, rootfs, stdio: io, options, spec },

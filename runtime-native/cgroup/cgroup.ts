@@ -1,6 +1,7 @@
 // The control groups of a container behind one interface, whatever the host has mounted. All calls but freeze and remove
 // are quick file operations.
 
+import { writeFileSync } from 'node:fs';
 import { posix } from 'node:path';
 import { unknown } from '../../proto/errors';
 import type { CgroupHierarchy } from '../mounts';
@@ -94,6 +95,15 @@ export function cgroupOfProcess(pid: number): Cgroup | undefined {
   return new CgroupV1(
     foreign.map((hierarchy) => ({ ...hierarchy, path: posix.join(hierarchy.mountpoint, hierarchy.own) })),
   );
+}
+
+/** Moves a process into the cgroup of a path as in cgroupsPath, which is made if need be. */
+export function joinCgroup(pid: number, path: string): void {
+  const cgroup = openCgroup(path, '', false);
+  cgroup.create();
+  for (const directory of Object.values(cgroup.paths)) {
+    writeFileSync(posix.join(directory, 'cgroup.procs'), String(pid));
+  }
 }
 
 /** ".." never leads above the root of the hierarchy. */

@@ -1,7 +1,7 @@
 // Which OCI runtime a task gets: the one of its options, else the one of the configuration, else our own.
 
-import { readFileSync, writeFileSync } from 'node:fs';
-import { join } from 'node:path';
+import { existsSync, readdirSync, readFileSync, rmdirSync, writeFileSync } from 'node:fs';
+import { basename, join } from 'node:path';
 import { packAny } from '../../proto/any';
 import { Options } from '../../proto/generated/containerd.runc.v1';
 import { describeUnless, needsFile } from '../setup/needs';
@@ -46,6 +46,23 @@ describeUnless(missingForTasks() ?? needsFile(RUNC, 'package runc'))('the runtim
     expect(calls()).toBe('');
   });
 
+  test('the cgroup of the options is that of the shim, not of the container', async () => {
+    const cgroup = `/${basename(daemon.directory)}/shim`;
+    await daemon.container('grouped', ['/bin/sleep', '100']);
+    const options = packAny(Options, { shimCgroup: cgroup });
+    const { pid } = await daemon.tasks.create({ containerId: 'grouped', options });
+    const ofProcess = (process: number) => readFileSync(`/proc/${process}/cgroup`, 'utf8');
+
+    expect(ofProcess(daemon.shimPid('grouped'))).toContain(`:memory:${cgroup}\n`);
+    expect(ofProcess(pid)).not.toContain(cgroup);
+    await daemon.destroy('grouped');
+    for (const hierarchy of ['.', ...readdirSync('/sys/fs/cgroup')]) {
+      const path = join('/sys/fs/cgroup', hierarchy, cgroup);
+      if (existsSync(path)) await daemon.until(() => tryRemove(path));
+    }
+    await daemon.untilClean();
+  });
+
   test('one that is not there is an error that names it', async () => {
     await expect(run('missing', '/nonexistent/runtime')).rejects.toThrow(
       'OCI runtime create failed: exec: "/nonexistent/runtime": executable file not found',
@@ -66,3 +83,13 @@ describeUnless(missingForTasks() ?? needsFile(RUNC, 'package runc'))('the runtim
     expect(calls()).toBe('');
   });
 });
+
+/** False while a process that ends is still in it. */
+function tryRemove(cgroup: string): boolean {
+  try {
+    rmdirSync(cgroup);
+    return true;
+  } catch {
+    return !existsSync(cgroup);
+  }
+}
