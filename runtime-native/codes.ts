@@ -48,6 +48,9 @@ export const CODES: Readonly<Record<Operation['op'], number>> = {
   scheduler: 43,
   cpuAffinity: 44,
   memoryPolicy: 45,
+  becomeRoot: 46,
+  timeOffsets: 47,
+  respawn: 48,
   awaitStart: 50,
   keepFiles: 51,
 };
@@ -63,7 +66,13 @@ export const FLAGS = {
   EXECUTE_REPORT_STDERR: 128,
   TARGET_ON_PROC: 512,
   DIRECTORY_FIRST_ATTEMPT: 1024,
+  OPTIONAL: 256,
+  ROOT_AS_IT_IS: 2048,
+  FAULT: 4096,
 } as const;
 
 /** Values of a sync operation. */
-export const SYNC_POINTS = { hooks: 1, containerHooks: 2, ready: 3 } as const;
+export const SYNC_POINTS = { hooks: 1, containerHooks: 2, ready: 3, mapping: 4, network: 5 } as const;
+
+/** Flags of the plan itself. */
+export const OWN_USER_NAMESPACE = 1;

@@ -4,11 +4,23 @@
 import { closeSync, existsSync, lstatSync, openSync, readFileSync, statSync } from 'node:fs';
 import { isAlreadyExists, messageOf, unknown } from '../proto/errors';
 import { type Cgroup, openCgroup } from './cgroup/cgroup';
+import { validateSpec } from './config/validate';
 import type { CreateOptions, ProcessIo } from './container';
 import type { CompiledFilter } from './credentials';
 import { errorText } from './failure';
 import { type HookState, runHooks } from './hooks';
 import { type LaunchedInit, launch } from './launch';
+import { openMountSources } from './launcher/mount-sources';
+import {
+  isPrivileged,
+  mappingsOf,
+  runsInUserNamespace,
+  setOomScore,
+  withoutCgroup,
+  writeMappings,
+} from './launcher/user-namespace';
+import type { CompiledNamespaces } from './namespaces';
+import type { Plan, SyncPoint } from './operations';
 import { compileCreate } from './plan';
 import { compileSeccomp } from './seccomp';
 import type { Spec } from './spec';
@@ -86,7 +98,7 @@ async function createLocked(options: CreateOptions, compiled: Compiled, undo: Un
     undo.add('cgroups', () => cgroup.remove());
     cgroup.create();
     await inInit(() => setLimits(cgroup, spec));
-    const init = launchFirst(options, cgroup, { plan, namespaces: namespaces.create, pidPath: namespaces.pidPath });
+    const init = await launchFirst(options, cgroup, plan, namespaces);
     undo.add('process', () => init.destroy());
     const terminalFd = await follow(init, options, undo);
     saveState(root, stateOf(options, cgroup, init.pid));
@@ -129,24 +141,27 @@ function checkNamespacePaths(spec: Spec): void {
 /** Everything that create decides before it acts. @throws UNKNOWN in runc's words */
 export function compileLaunch(options: CreateOptions) {
   const { spec, id } = options;
-  const cgroup = openCgroup(spec.linux?.cgroupsPath, id, options.systemdCgroup ?? false);
+  validateSpec(spec);
+  const cgroup = isPrivileged()
+    ? openCgroup(spec.linux?.cgroupsPath, id, options.systemdCgroup ?? false)
+    : withoutCgroup(spec.linux?.resources);
   const seccomp = compileSeccomp(spec.linux?.seccomp, options.cacheDir);
   const context = { ...contextOf(options, cgroup), seccomp, cgroupFiles: cgroup.joinFiles() };
   return { ...compileCreate(spec, context), cgroup, seccomp };
 }
 
-function launchFirst(
+async function launchFirst(
   options: CreateOptions,
   cgroup: Cgroup,
-  compiled: { plan: Parameters<typeof launch>[0]['plan']; namespaces: number; pidPath: string | undefined },
-): LaunchedInit {
+  plan: Plan,
+  namespaces: CompiledNamespaces,
+): Promise<LaunchedInit> {
   const opened: number[] = [];
   const keep = (fd: number) => {
     opened.push(fd);
     return fd;
   };
-  const open = (path: string | undefined) => {
-    if (path === undefined) return undefined;
+  const open = (path: string) => {
     try {
       return keep(openSync(path, 'r'));
     } catch (error) {
@@ -154,15 +169,18 @@ function launchFirst(
     }
   };
   try {
+    const sources = (await openMountSources(plan.sources ?? [])).map(keep);
+    const directory = cgroup.cloneDirectory();
     return launch({
-      plan: compiled.plan,
-      namespaces: compiled.namespaces,
-      pidNamespace: open(compiled.pidPath),
-      cgroup: open(cgroup.cloneDirectory()),
+      plan,
+      namespaces: namespaces.create,
+      joins: namespaces.enter.map(({ type, path }) => ({ type, fd: open(path) })),
+      cgroup: directory === undefined ? undefined : open(directory),
       stdio: stdioOf(options.io),
       inherited: [
         ...(options.startSocket ? [keep(listenForStart(options.root, options.id))] : []),
         ...(options.files ?? []),
+        ...sources,
       ],
       inInit: true,
     });
@@ -173,8 +191,6 @@ function launchFirst(
 
 /** Goes along with init until it is ready. The terminal's master, if there is one. */
 async function follow(init: LaunchedInit, options: CreateOptions, undo: UndoList): Promise<number | undefined> {
-  const { hooks } = options.spec;
-  const state = hookState(options.spec, options, init.pid, 'creating');
   let terminalFd: number | undefined;
   for (;;) {
     const message = await init.next();
@@ -186,16 +202,31 @@ async function follow(init: LaunchedInit, options: CreateOptions, undo: UndoList
       continue;
     }
     if (message.point === 'ready') return terminalFd;
-    await inInit(async () => {
-      if (message.point === 'hooks') {
-        await runHooks(hooks?.prestart, state, undefined);
-        await runHooks(hooks?.createRuntime, state, undefined);
-      } else {
-        await runHooks(hooks?.createContainer, state, init.pid);
-      }
-    });
+    await answer(message.point, init, options);
     init.proceed();
   }
+}
+
+/** What the launcher does while init waits. */
+async function answer(point: SyncPoint, init: LaunchedInit, { spec, ...options }: CreateOptions): Promise<void> {
+  if (point === 'mapping') return mapIds(init.pid, spec);
+  if (point === 'network') throw unknown('linux.netDevices: network devices are not moved yet');
+  const { hooks } = spec;
+  const state = hookState(spec, options, init.pid, 'creating');
+  await inInit(async () => {
+    if (point === 'hooks') {
+      await runHooks(hooks?.prestart, state, undefined);
+      await runHooks(hooks?.createRuntime, state, undefined);
+    } else {
+      await runHooks(hooks?.createContainer, state, init.pid);
+    }
+  });
+}
+
+function mapIds(pid: number, { linux, process }: Spec): void {
+  const mappings = mappingsOf(linux ?? {});
+  if (mappings !== undefined) writeMappings(pid, mappings);
+  if (process?.oomScoreAdj !== undefined) setOomScore(pid, process.oomScoreAdj);
 }
 
 function setLimits(cgroup: Cgroup, spec: Spec): void {
@@ -261,6 +292,8 @@ function contextOf(options: CreateOptions, cgroup: Cgroup) {
     noNewKeyring: options.noNewKeyring ?? false,
     sharedParent: keepsShared ? mountPointOf(rootfs) : undefined,
     hasKcore: existsSync('/proc/kcore'),
+    isOrdinaryUser: !isPrivileged(),
+    bindsNodes: runsInUserNamespace(),
     startSocket: options.startSocket ?? false,
     keptFiles: options.files?.length ?? 0,
   };

@@ -24,16 +24,26 @@ const LINKS: readonly (readonly [string, string])[] = [
   ['/proc/self/fd/2', 'stderr'],
 ];
 
-export function compileDevices(devices: readonly Device[], hasKcore: boolean): Operation[] {
+/** @param bind - binds a node of the host where none can be made (user namespaces) */
+export function compileDevices(
+  devices: readonly Device[],
+  hasKcore: boolean,
+  bind?: (path: string) => Operation,
+): Operation[] {
   const operations: Operation[] = [];
   const given = new Set(devices.map((device) => device.path));
   for (const [name, major, minor] of DEFAULT_NODES) {
-    if (!given.has(`/dev/${name}`))
-      operations.push(node(`/dev/${name}`, DEFAULT_MODE | 0o020000, [major, minor], [0, 0]));
+    const path = `/dev/${name}`;
+    if (given.has(path)) continue;
+    operations.push(bind?.(path) ?? node(path, DEFAULT_MODE | 0o020000, [major, minor], [0, 0]));
   }
   for (const device of devices) {
     // devpts has its own, and the console is the terminal's.
     if (device.path === '/dev/ptmx' || device.path === '/dev/pts/ptmx') continue;
+    if (bind !== undefined && device.type !== 'p') {
+      operations.push(bind(device.path));
+      continue;
+    }
     const mode = (TYPE_BITS[device.type] ?? 0) | ((device.fileMode ?? DEFAULT_MODE) & MODE_MASK);
     const number = [device.major ?? 0, device.minor ?? 0] as const;
     operations.push(node(device.path, mode, number, [device.uid ?? 0, device.gid ?? 0]));

@@ -1,7 +1,7 @@
 // A launch plan in the binary form that init reads (init/plan.h).
 
 import { capabilityMask } from './capabilities';
-import { CODES, FLAGS, SYNC_POINTS } from './codes';
+import { CODES, FLAGS, OWN_USER_NAMESPACE, SYNC_POINTS } from './codes';
 import { NAMESPACE_FLAGS } from './native';
 import type { MountAttribute, Operation, Plan, Propagation } from './operations';
 
@@ -40,7 +40,8 @@ interface Encoded {
   texts?: readonly (string | Buffer | undefined)[];
 }
 
-export function encodePlan(plan: Plan): Buffer {
+/** @param fault - index of an operation that is to fail without being run, for tests */
+export function encodePlan(plan: Plan, fault?: number): Buffer {
   const count = plan.operations.length;
   const table = Buffer.alloc(HEADER_SIZE + count * OPERATION_SIZE);
   const texts = new TextArea(table.length);
@@ -50,7 +51,13 @@ export function encodePlan(plan: Plan): Buffer {
   table.writeUInt32LE(MAGIC, 0);
   table.writeUInt32LE(texts.end, 4);
   table.writeUInt32LE(count, 8);
-  table.writeUInt32LE(plan.inherited.length, 12);
+  table.writeUInt16LE(plan.inherited.length, 12);
+  const own = plan.operations.some((operation) => operation.op === 'sync' && operation.point === 'mapping');
+  table.writeUInt16LE(own ? OWN_USER_NAMESPACE : 0, 14);
+  if (fault !== undefined && fault < count) {
+    const at = HEADER_SIZE + fault * OPERATION_SIZE + 4;
+    table.writeUInt32LE((table.readUInt32LE(at) | FLAGS.FAULT) & ~FLAGS.OPTIONAL, at);
+  }
   return Buffer.concat([table, ...texts.parts], texts.end);
 }
 
@@ -110,7 +117,8 @@ const ENCODERS: Encoders = {
       (operation.copyUp ? FLAGS.MOUNT_COPY_UP : 0) |
       (operation.onProc ? FLAGS.TARGET_ON_PROC : 0),
     a: operation.options.length,
-    b: attributeBits(operation.attributes),
+    b:
+      attributeBits(operation.attributes) + (operation.fallback === undefined ? 0 : (operation.fallback + 1) * 2 ** 32),
     c: propagationFlags(operation.propagation),
     texts: [operation.type, operation.target, encodeOptions(operation.options), operation.source],
   }),
@@ -122,9 +130,9 @@ const ENCODERS: Encoders = {
   remount: (operation) => ({ ...attributeChange(operation), texts: [operation.target] }),
   openTree: ({ recursive, slot, path }) => ({ flags: recursive ? FLAGS.TREE_RECURSIVE : 0, a: slot, texts: [path] }),
   propagation: ({ propagation, path }) => ({ a: propagationFlags(propagation), texts: [path] }),
-  root: PATH,
+  root: ({ path, asItIs }) => ({ flags: asItIs ? FLAGS.ROOT_AS_IT_IS : 0, texts: [path] }),
   currentRoot: NOTHING,
-  enterRoot: ({ move }) => ({ flags: move ? FLAGS.ROOT_MOVE : 0 }),
+  enterRoot: ({ move, asItIs }) => ({ flags: asItIs ? FLAGS.ROOT_AS_IT_IS : move ? FLAGS.ROOT_MOVE : 0 }),
   procfs: NOTHING,
   sysctl: ({ path, value }) => ({ texts: [path, value] }),
   lsmLabel: ({ path, label }) => ({ texts: [path, label] }),
@@ -159,10 +167,17 @@ const ENCODERS: Encoders = {
   scheduler: (operation) => ({ texts: [encodeScheduler(operation)] }),
   cpuAffinity: ({ cpus }) => encodeMask(cpus),
   memoryPolicy: ({ mode, nodes }) => ({ ...encodeMask(nodes), b: mode }),
-  writeFile: ({ path, data }) => ({ a: Buffer.byteLength(data), texts: [path, data] }),
+  writeFile: ({ path, data, optional }) => ({
+    flags: optional ? FLAGS.OPTIONAL : 0,
+    a: Buffer.byteLength(data),
+    texts: [path, data],
+  }),
   unshare: ({ namespaces }) => ({ a: namespaceBits(namespaces) }),
   joinPath: ({ namespace, path }) => ({ a: NAMESPACE_FLAGS[namespace] ?? 0, texts: [path] }),
   joinSlot: ({ slot, namespaces }) => ({ a: slot, b: namespaceBits(namespaces) }),
+  respawn: ({ namespaces }) => ({ a: namespaceBits(namespaces) }),
+  becomeRoot: NOTHING,
+  timeOffsets: ({ offsets }) => ({ a: Buffer.byteLength(offsets), texts: [offsets] }),
   keyring: ({ name }) => ({ texts: [name] }),
   loopback: NOTHING,
   hostname: NAME,

@@ -8,6 +8,7 @@ import type { ExecOptions, StartedProcess } from './container';
 import { stdioOf } from './create';
 import type { CompiledFilter } from './credentials';
 import { type LaunchedInit, type LaunchOptions, launch } from './launch';
+import { entryOf } from './launcher/user-namespace';
 import { compileExec } from './plan';
 import type { Process, Spec } from './spec';
 import { UndoList } from './undo';
@@ -38,6 +39,7 @@ export async function execProcess(target: ExecTarget, options: ExecOptions): Pro
 }
 
 async function execSteps(target: ExecTarget, options: ExecOptions, undo: UndoList): Promise<StartedProcess> {
+  const entry = entryOf(target.pid);
   const plan = compileExec(withDefaults(options.process, target.spec), {
     id: target.id,
     cgroupFiles: target.cgroup.joinFiles(),
@@ -45,11 +47,12 @@ async function execSteps(target: ExecTarget, options: ExecOptions, undo: UndoLis
     seccomp: target.seccomp,
     noNewKeyring: target.noNewKeyring,
     keptFiles: options.files?.length ?? 0,
+    entry,
   });
   const init = launchInGroup(target, {
     plan,
     namespaces: 0,
-    pidNamespace: target.pidfd,
+    joins: entry.isOrdinaryUser ? [] : [{ fd: target.pidfd, type: 'pid' }],
     stdio: stdioOf(options.io),
     inherited: [target.pidfd, ...(options.files ?? [])],
     inInit: false,

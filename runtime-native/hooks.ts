@@ -4,8 +4,9 @@
 import { closeSync, fstatSync, readSync } from 'node:fs';
 import { messageOf, unknown } from '../proto/errors';
 import { launch } from './launch';
+import { entryOf } from './launcher/user-namespace';
 import { createMemfd, openPidfd, signalPidfd } from './native';
-import { compileHook } from './plan';
+import { type ContainerEntry, compileHook } from './plan';
 import { type ExitStatus, Reaper } from './reaper';
 import type { Hook } from './spec';
 
@@ -52,7 +53,8 @@ async function runHook(hook: Hook, state: HookState, container: number | undefin
     const stdout = open(createMemfd('hook-stdout', Buffer.alloc(0), false));
     const stderr = open(createMemfd('hook-stderr', Buffer.alloc(0), false));
     const pidfd = container === undefined ? undefined : open(openPidfd(container));
-    const status = await execute(hook, [stdin, stdout, stderr], pidfd);
+    const entry = container === undefined ? undefined : entryOf(container);
+    const status = await execute(hook, [stdin, stdout, stderr], pidfd, entry);
     if (status.code === 0) return;
     const result = status.signal === 0 ? `exit status ${status.code}` : `signal: ${status.signal}`;
     throw unknown(`error running hook: ${result}, stdout: ${quoted(stdout)}, stderr: ${quoted(stderr)}`);
@@ -61,12 +63,17 @@ async function runHook(hook: Hook, state: HookState, container: number | undefin
   }
 }
 
-async function execute(hook: Hook, stdio: [number, number, number], pidfd: number | undefined): Promise<ExitStatus> {
-  const plan = compileHook({ path: hook.path, args: hook.args ?? [], env: hook.env ?? [] }, pidfd !== undefined);
+async function execute(
+  hook: Hook,
+  stdio: [number, number, number],
+  pidfd: number | undefined,
+  entry: ContainerEntry | undefined,
+): Promise<ExitStatus> {
+  const plan = compileHook({ path: hook.path, args: hook.args ?? [], env: hook.env ?? [] }, entry);
   const init = launch({
     plan,
     namespaces: 0,
-    pidNamespace: pidfd,
+    joins: pidfd === undefined || entry?.isOrdinaryUser ? [] : [{ fd: pidfd, type: 'pid' }],
     stdio,
     inherited: pidfd === undefined ? [] : [pidfd],
     inInit: false,

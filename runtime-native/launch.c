@@ -5,6 +5,7 @@
 #define _GNU_SOURCE
 #include <errno.h>
 #include <fcntl.h>
+#include <linux/capability.h>
 #include <linux/sched.h>
 #include <sched.h>
 #include <signal.h>
@@ -17,21 +18,25 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-#define FDS_MAX 64
+#define FDS_MAX 256
+#define JOINS_MAX 8
+#define CAPABILITY_MAX 63
 #define STACK_SIZE 16384
 #define FLAG_EXECUTABLE 0x10u /* MFD_EXEC */
 
 /* As native.ts fills it. fds become 0, 1, 2, ... of init; -1 is not allowed. */
 struct launch {
 	uint64_t namespaces;
-	int32_t init, pid_namespace, cgroup, count;
+	int32_t init, cgroup, count, join_count;
+	struct {
+		int32_t fd, type;
+	} joins[JOINS_MAX];
 	int32_t fds[FDS_MAX];
 };
 
 struct child {
 	const struct launch *launch;
-	/* A descriptor number above all that are to be placed. */
-	int base, error;
+	int error;
 };
 
 static long call(long number, long a, long b, long c, long d, long e)
@@ -64,11 +69,11 @@ static long place_files(struct child *child)
 	long copies[FDS_MAX], init, result;
 
 	for (int i = 0; i < launch->count; i++) {
-		copies[i] = call(SYS_fcntl, launch->fds[i], F_DUPFD_CLOEXEC, FDS_MAX + 1, 0, 0);
+		copies[i] = call(SYS_fcntl, launch->fds[i], F_DUPFD_CLOEXEC, launch->count, 0, 0);
 		if (copies[i] < 0)
 			return copies[i];
 	}
-	init = call(SYS_fcntl, launch->init, F_DUPFD_CLOEXEC, FDS_MAX + 1, 0, 0);
+	init = call(SYS_fcntl, launch->init, F_DUPFD_CLOEXEC, launch->count, 0, 0);
 	if (init < 0)
 		return init;
 	for (int i = 0; i < launch->count; i++) {
@@ -80,12 +85,36 @@ static long place_files(struct child *child)
 	return result < 0 ? result : init;
 }
 
+/*
+ * A user that has no id in its user namespace loses its capabilities with an exec, unless they are ambient. Init gives
+ * them up with those that the program is not to have.
+ */
+static long keep_capabilities(void)
+{
+	struct __user_cap_header_struct header = {_LINUX_CAPABILITY_VERSION_3, 0};
+	struct __user_cap_data_struct data[2];
+	long result = call(SYS_capget, (long)&header, (long)data, 0, 0, 0);
+
+	data[0].inheritable = data[0].permitted;
+	data[1].inheritable = data[1].permitted;
+	if (!result)
+		result = call(SYS_capset, (long)&header, (long)data, 0, 0, 0);
+	for (long capability = 0; !result && capability <= CAPABILITY_MAX; capability++)
+		if (data[capability / 32].permitted >> capability % 32 & 1)
+			result = call(SYS_prctl, PR_CAP_AMBIENT, PR_CAP_AMBIENT_RAISE, capability, 0, 0);
+	return result;
+}
+
 static void run_child(struct child *child)
 {
 	static char *const arguments[] = {"gantry-init", NULL};
 	static char *const environment[] = {NULL};
-	long init = place_files(child);
+	long result = 0, init = place_files(child);
 
+	if (child->launch->namespaces & CLONE_NEWUSER)
+		result = keep_capabilities();
+	if (init >= 0 && result < 0)
+		init = result;
 	if (init >= 0)
 		init = call(SYS_execveat, init, (long)"", (long)arguments, (long)environment, AT_EMPTY_PATH);
 	child->error = (int)init;
@@ -117,27 +146,55 @@ static long clone_child(struct clone_args *args, struct child *child)
 	return result;
 }
 
-/*
- * A child is born into the pid namespace that its parent has chosen for children. Our own threads need ours: a failure to
- * come back is final.
- */
-static int enter_pid_namespace(int fd, int *own)
+static const char *own_path(int type)
 {
-	*own = open("/proc/thread-self/ns/pid", O_RDONLY | O_CLOEXEC);
-	if (*own < 0)
-		return -errno;
-	if (setns(fd, CLONE_NEWPID) == 0)
-		return 0;
-	int error = -errno;
-	close(*own);
-	return error;
+	switch (type) {
+	case CLONE_NEWPID:
+		return "/proc/thread-self/ns/pid";
+	case CLONE_NEWNET:
+		return "/proc/thread-self/ns/net";
+	case CLONE_NEWIPC:
+		return "/proc/thread-self/ns/ipc";
+	case CLONE_NEWUTS:
+		return "/proc/thread-self/ns/uts";
+	case CLONE_NEWCGROUP:
+		return "/proc/thread-self/ns/cgroup";
+	default:
+		return "";
+	}
 }
 
-static void leave_pid_namespace(int own)
+/* Our own thread needs its namespaces: a failure to come back is final. */
+static void leave_namespaces(const struct launch *launch, const int *own, int count)
 {
-	if (setns(own, CLONE_NEWPID) != 0)
-		__builtin_trap();
-	close(own);
+	while (count-- > 0) {
+		if (setns(own[count], launch->joins[count].type) != 0)
+			__builtin_trap();
+		close(own[count]);
+	}
+}
+
+/*
+ * A child is born into the pid namespace that its parent has chosen for children, and, when it gets a user namespace of
+ * its own, has to be in those of others before.
+ */
+static int enter_namespaces(const struct launch *launch, int *own)
+{
+	for (int i = 0; i < launch->join_count; i++) {
+		int error;
+
+		own[i] = open(own_path(launch->joins[i].type), O_RDONLY | O_CLOEXEC);
+		error = own[i] < 0 ? -errno : 0;
+		if (!error && setns(launch->joins[i].fd, launch->joins[i].type) != 0) {
+			error = -errno;
+			close(own[i]);
+		}
+		if (error) {
+			leave_namespaces(launch, own, i);
+			return error;
+		}
+	}
+	return 0;
 }
 
 /* The pid; *pidfd is close-on-exec. -errno when there is no child (any more). */
@@ -153,17 +210,17 @@ int gantry_launch(const struct launch *launch, int32_t *pidfd)
 		.stack_size = sizeof(stack),
 	};
 	sigset_t all, before;
-	int own = -1, dumpable = 0;
+	int own[JOINS_MAX], dumpable = 0, joins = launch->join_count;
 	long pid;
 
-	if (launch->count > FDS_MAX)
+	if (launch->count > FDS_MAX || joins > JOINS_MAX)
 		return -EINVAL;
 	if (launch->cgroup >= 0) {
 		args.flags |= CLONE_INTO_CGROUP;
 		args.cgroup = (uint64_t)launch->cgroup;
 	}
-	if (launch->pid_namespace >= 0) {
-		int result = enter_pid_namespace(launch->pid_namespace, &own);
+	if (joins > 0) {
+		int result = enter_namespaces(launch, own);
 		if (result < 0)
 			return result;
 		/* The container can see the child, which shares our memory until its exec. */
@@ -174,9 +231,9 @@ int gantry_launch(const struct launch *launch, int32_t *pidfd)
 	pthread_sigmask(SIG_SETMASK, &all, &before);
 	pid = clone_child(&args, &child);
 	pthread_sigmask(SIG_SETMASK, &before, NULL);
-	if (own >= 0) {
+	if (joins > 0) {
 		prctl(PR_SET_DUMPABLE, dumpable);
-		leave_pid_namespace(own);
+		leave_namespaces(launch, own, joins);
 	}
 	if (pid > 0 && child.error < 0) {
 		call(SYS_wait4, pid, 0, __WALL, 0, 0);

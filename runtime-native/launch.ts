@@ -1,6 +1,6 @@
 // Runs a launch plan: starts init, hears what it has to say, and tells it to go on.
 
-import { closeSync, openSync } from 'node:fs';
+import { closeSync, openSync, readFileSync } from 'node:fs';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { unknown } from '../proto/errors';
 import { CODES, SYNC_POINTS } from './codes';
@@ -14,7 +14,8 @@ export interface LaunchOptions {
   readonly plan: Plan;
   /** Flags of the namespaces to make. */
   readonly namespaces: number;
-  readonly pidNamespace?: number | undefined;
+  /** Namespaces to be born into: descriptors of them, or pidfds of processes in them. */
+  readonly joins?: readonly { readonly fd: number; readonly type: string }[] | undefined;
   readonly cgroup?: number | undefined;
   /** 0, 1 and 2 of the process; -1 is /dev/null. */
   readonly stdio: readonly [number, number, number];
@@ -35,7 +36,7 @@ const TEXT_OFFSET = 16;
 /** The code of the operation stands above the stage. */
 const CODE_SHIFT = 16;
 const STAGE_MASK = 0xffff;
-const KIND = { failure: 1, sync: 2, terminal: 3 } as const;
+const KIND = { failure: 1, sync: 2, terminal: 3, respawn: 4 } as const;
 /** Nearly all plans are done within this; waiting for it is cheaper than a turn of the event loop. */
 const SYNCHRONOUS_WAIT_MS = 25;
 const POLL_MIN_MS = 2;
@@ -48,8 +49,9 @@ let nullFile: number | undefined;
 
 /** A process that runs a plan. It is tracked by the reaper from the start. */
 export class LaunchedInit {
-  readonly pid: number;
-  readonly pidfd: number;
+  /** Another one after the plan's respawn operation; so is pidfd. */
+  pid: number;
+  pidfd: number;
   private readonly plan: Plan;
   private readonly inInit: boolean;
   private socket: number;
@@ -93,6 +95,7 @@ export class LaunchedInit {
     if (received.size === 0) return { kind: 'end' };
     const kind = message.readUInt32LE(0);
     if (kind === KIND.terminal) return { kind: 'terminal', fd: received.fd };
+    if (kind === KIND.respawn) return this.follow(received.fd, timeoutMs);
     const operation = message.readUInt32LE(4);
     if (kind === KIND.sync) {
       const point = POINT_NAMES.get(operation);
@@ -108,6 +111,19 @@ export class LaunchedInit {
       text: message.toString('utf8', TEXT_OFFSET, end < 0 ? MESSAGE_SIZE : end),
     };
     throw unknown(describeFailure(failure, this.inInit));
+  }
+
+  /** The process that was launched has ended; its child, which is ours now, goes on. */
+  private follow(pidfd: number, timeoutMs: number): Message | undefined {
+    const former = { pid: this.pid, pidfd: this.pidfd };
+    const [, pid] = /^Pid:\s*(\d+)$/m.exec(readFileSync(`/proc/self/fdinfo/${pidfd}`, 'utf8')) ?? [];
+    this.pid = Number(pid);
+    this.pidfd = pidfd;
+    Reaper.shared().track(this.pid);
+    if (Reaper.shared().forget(former.pid)) reap(former.pid, true);
+    closeSync(former.pidfd);
+    this.proceed();
+    return this.tryNext(timeoutMs);
   }
 
   /** Lets a process that waits in a sync operation go on. @throws EPIPE when it has died */
@@ -144,7 +160,7 @@ export function launch(options: LaunchOptions): LaunchedInit {
     const stdio = options.stdio.map((fd) => (fd < 0 ? (nullFile as number) : fd));
     const launched = launchInit({
       namespaces: options.namespaces,
-      pidNamespace: options.pidNamespace ?? -1,
+      joins: options.joins ?? [],
       cgroup: options.cgroup ?? -1,
       fds: [...stdio, other, plan, ...(options.inherited ?? [])],
     });

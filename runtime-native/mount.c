@@ -2,17 +2,23 @@
 #define _GNU_SOURCE
 #include <errno.h>
 #include <fcntl.h>
+#include <linux/mount.h>
 #include <linux/openat2.h>
 #include <pthread.h>
 #include <sched.h>
 #include <stdint.h>
 #include <stdio.h>
 #include <string.h>
-#include <sys/mount.h>
 #include <sys/syscall.h>
 #include <unistd.h>
 
 #define FD_PATH_SIZE 32
+
+/* <sys/mount.h> and <linux/mount.h> exclude each other in older C libraries. */
+int mount(const char *source, const char *target, const char *type, unsigned long flags, const void *data);
+int umount2(const char *target, int flags);
+#define MNT_DETACH 2
+#define UMOUNT_NOFOLLOW 8
 
 struct request {
 	const char *source, *type, *data, *directory;
@@ -80,4 +86,21 @@ int gantry_mount(const char *source, int target, const char *type, uint64_t flag
 int gantry_unmount(const char *target, int lazy)
 {
 	return umount2(target, UMOUNT_NOFOLLOW | (lazy ? MNT_DETACH : 0)) < 0 ? -errno : 0;
+}
+
+/* A copy of the mount at path, attached nowhere. */
+int gantry_open_tree(const char *path, int recursive)
+{
+	int fd = (int)syscall(SYS_open_tree, AT_FDCWD, path, OPEN_TREE_CLONE | OPEN_TREE_CLOEXEC | (recursive ? AT_RECURSIVE : 0));
+
+	return fd < 0 ? -errno : fd;
+}
+
+/* Shows the files of a tree that is attached nowhere with the ids of a user namespace. */
+int gantry_idmap_tree(int tree, int namespace, int recursive)
+{
+	struct mount_attr attributes = {.attr_set = MOUNT_ATTR_IDMAP, .userns_fd = (uint64_t)namespace};
+	unsigned flags = AT_EMPTY_PATH | (recursive ? AT_RECURSIVE : 0);
+
+	return syscall(SYS_mount_setattr, tree, "", flags, &attributes, sizeof(attributes)) < 0 ? -errno : 0;
 }

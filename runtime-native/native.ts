@@ -13,16 +13,17 @@ export const NAMESPACE_FLAGS: Readonly<Record<string, number>> = {
   user: 0x10000000,
   pid: 0x20000000,
   network: 0x40000000,
+  time: 0x80,
 };
 
 export interface LaunchRequest {
   /** Flags of the namespaces to make. */
   readonly namespaces: number;
-  /** Descriptor of a pid namespace to be born into, or -1. */
-  readonly pidNamespace: number;
+  /** Namespaces to be born into: pidfds of processes in them, or descriptors of their own. At most 8. */
+  readonly joins: readonly { readonly fd: number; readonly type: string }[];
   /** Descriptor of a cgroup v2 directory to be born into, or -1. */
   readonly cgroup: number;
-  /** Become 0, 1, 2, ... of the new process. */
+  /** Become 0, 1, 2, ... of the new process; at most 256. */
   readonly fds: readonly number[];
 }
 
@@ -45,6 +46,10 @@ export interface WaitResult {
 }
 
 const EAGAIN = 11;
+/** struct launch of launch.c. */
+const LAUNCH_JOINS_OFFSET = 24;
+const LAUNCH_FDS_OFFSET = 24 + 8 * 8;
+
 const functions = new Map<string, NativeFunction>();
 const pair = new Int32Array(2);
 const triple = new Int32Array(3);
@@ -52,14 +57,19 @@ let initFile: number | undefined;
 
 /** Starts init (see launch.c), stopping this thread until its exec. */
 export function launchInit(request: LaunchRequest): Launched {
-  const count = request.fds.length;
-  const buffer = Buffer.alloc(24 + 64 * 4);
+  const { fds, joins } = request;
+  const buffer = Buffer.alloc(LAUNCH_FDS_OFFSET + fds.length * 4);
   buffer.writeBigUInt64LE(BigInt(request.namespaces), 0);
-  buffer.writeInt32LE(initDescriptor(), 8);
-  buffer.writeInt32LE(request.pidNamespace, 12);
-  buffer.writeInt32LE(request.cgroup, 16);
-  buffer.writeInt32LE(count, 20);
-  for (let i = 0; i < count; i++) buffer.writeInt32LE(request.fds[i] ?? -1, 24 + 4 * i);
+  [initDescriptor(), request.cgroup, fds.length, joins.length].forEach((value, index) => {
+    buffer.writeInt32LE(value, 8 + 4 * index);
+  });
+  joins.forEach(({ fd, type }, index) => {
+    buffer.writeInt32LE(fd, LAUNCH_JOINS_OFFSET + 8 * index);
+    buffer.writeInt32LE(NAMESPACE_FLAGS[type] ?? 0, LAUNCH_JOINS_OFFSET + 8 * index + 4);
+  });
+  fds.forEach((fd, index) => {
+    buffer.writeInt32LE(fd, LAUNCH_FDS_OFFSET + 4 * index);
+  });
   const fn = native('int gantry_launch(const void *launch, void *pidfd)');
   const pid = checkResult(fn(buffer, pair), 'clone3');
   return { pid, pidfd: pair[0] ?? -1 };
@@ -193,6 +203,18 @@ export function mountOnto({ source, target, type, flags, data, directory }: Moun
     'int gantry_mount(const char *source, int target, const char *type, uint64_t flags, const char *data, const char *directory)',
   );
   checkResult(fn(source, target, type, flags, data, directory), 'mount', source);
+}
+
+/** A copy of the mount at path, attached nowhere. The caller closes it. */
+export function openMountTree(path: string, recursive: boolean): number {
+  const fn = native('int gantry_open_tree(const char *path, int recursive)');
+  return checkResult(fn(path, recursive ? 1 : 0), 'open_tree', path);
+}
+
+/** Shows the files of such a copy with the ids of a user namespace (mount_setattr(2), MOUNT_ATTR_IDMAP). */
+export function idmapTree(tree: number, userNamespace: number, recursive: boolean): void {
+  const fn = native('int gantry_idmap_tree(int tree, int userNamespace, int recursive)');
+  checkResult(fn(tree, userNamespace, recursive ? 1 : 0), 'mount_setattr');
 }
 
 export function unmountPath(path: string, lazy: boolean): void {

@@ -1,6 +1,8 @@
 // The operations of a launch plan. A plan is plain data: it can be printed as JSON, compared and tested without root.
 // What an operation does is in init/*.c, one function for each, which encode.ts feeds.
 
+import type { IdMapping } from './spec';
+
 /** Attributes of a mount, of the words that mount options use. */
 export type MountAttribute =
   | 'ro'
@@ -26,11 +28,17 @@ export type Propagation =
 
 export type Operation =
   /** Writes to a file of the host; only before enterRoot. */
-  | { readonly op: 'writeFile'; readonly path: string; readonly data: string }
+  | { readonly op: 'writeFile'; readonly path: string; readonly data: string; readonly optional?: boolean }
   | { readonly op: 'unshare'; readonly namespaces: readonly string[] }
   | { readonly op: 'joinPath'; readonly namespace: string; readonly path: string }
   /** Slots of a plan are descriptors: first those handed over, then those that openTree fills. */
   | { readonly op: 'joinSlot'; readonly slot: number; readonly namespaces: readonly string[] }
+  /** Goes on as a child of the launcher in new namespaces, and in the pid namespace that has been joined. */
+  | { readonly op: 'respawn'; readonly namespaces: readonly string[] }
+  /** Of the user namespace. */
+  | { readonly op: 'becomeRoot' }
+  /** Makes and enters a time namespace; offsets is what /proc/PID/timens_offsets takes. */
+  | { readonly op: 'timeOffsets'; readonly offsets: string }
   | { readonly op: 'keyring'; readonly name: string }
   | { readonly op: 'loopback' }
   | { readonly op: 'propagation'; readonly path: string; readonly propagation: Propagation }
@@ -39,9 +47,10 @@ export type Operation =
   | { readonly op: 'sysctl'; readonly path: string; readonly value: string }
   | { readonly op: 'lsmLabel'; readonly path: string; readonly label: string }
   | { readonly op: 'openTree'; readonly slot: number; readonly path: string; readonly recursive: boolean }
-  | { readonly op: 'root'; readonly path: string }
+  /** asItIs: in a mount namespace that others have as well, which is not changed. */
+  | { readonly op: 'root'; readonly path: string; readonly asItIs?: boolean }
   | { readonly op: 'currentRoot' }
-  | { readonly op: 'enterRoot'; readonly move: boolean }
+  | { readonly op: 'enterRoot'; readonly move: boolean; readonly asItIs?: boolean }
   | MountOperation
   | AttachOperation
   | RemountOperation
@@ -126,6 +135,8 @@ export interface MountOperation {
   readonly copyUp?: boolean;
   /** The target may lie in a procfs. */
   readonly onProc?: boolean;
+  /** Slot of a tree to attach instead when the user namespace does not own what the filesystem shows. */
+  readonly fallback?: number;
 }
 
 export interface AttachOperation {
@@ -150,12 +161,30 @@ export interface RemountOperation {
   readonly propagation?: Propagation;
 }
 
-/** hooks: prestart and createRuntime; containerHooks: createContainer; ready: everything is done but the exec. */
-export type SyncPoint = 'hooks' | 'containerHooks' | 'ready';
+/**
+ * mapping: the user namespace has no ids yet; network: devices are to be moved in; hooks: prestart and createRuntime;
+ * containerHooks: createContainer; ready: everything is done but the exec.
+ */
+export type SyncPoint = 'mapping' | 'network' | 'hooks' | 'containerHooks' | 'ready';
+
+/** A tree that the launcher opens, because the container's user namespace could not reach or id-map it. */
+export interface MountSource {
+  readonly path: string;
+  /** Where it is to be attached. */
+  readonly target: string;
+  readonly recursive: boolean;
+  readonly idmap?: {
+    readonly uid: readonly IdMapping[];
+    readonly gid: readonly IdMapping[];
+    readonly recursive: boolean;
+  };
+}
 
 /** Operations in the order in which init runs them. */
 export interface Plan {
   readonly operations: readonly Operation[];
   /** What the descriptors handed over are, for readers of the plan. */
   readonly inherited: readonly string[];
+  /** Those of them that come last. */
+  readonly sources?: readonly MountSource[];
 }

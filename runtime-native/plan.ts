@@ -1,12 +1,14 @@
 // Compiles a runtime configuration into a launch plan: an ordered list of operations that init runs. Policy is here, in
 // data that can be printed and tested; init only executes.
 
-import { validateProcess, validateSpec } from './config/validate';
+import { checkUserNamespace } from './config/user-rules';
+import { validateProcess } from './config/validate';
 import { type CompiledFilter, compileCredentials, compileLimits } from './credentials';
 import { compileDevices } from './devices';
-import { bindsDev, compileMounts, type MountContext } from './mounts';
+import { mappingsOf } from './launcher/user-namespace';
+import { bindsDev, compileMounts, type MountContext, type UserContext } from './mounts';
 import { type CompiledNamespaces, compileNamespaces, compileSysctls } from './namespaces';
-import type { Operation, Plan, Propagation } from './operations';
+import type { MountSource, Operation, Plan, Propagation } from './operations';
 import { compileAffinity } from './scheduling';
 import type { Linux, Process, Spec } from './spec';
 
@@ -24,6 +26,10 @@ export interface CreateContext {
   /** The mount point that holds the root filesystem, to be made private when the host's mounts stay shared. */
   readonly sharedParent: string | undefined;
   readonly hasKcore: boolean;
+  /** Without rights over the host: needs a user namespace. */
+  readonly isOrdinaryUser?: boolean | undefined;
+  /** Whether device nodes cannot be made, because the launcher runs in a user namespace. */
+  readonly bindsNodes?: boolean | undefined;
   /** Whether slot 0 is a socket over which others start the container. */
   readonly startSocket?: boolean | undefined;
   /** Descriptors for the program besides standard input and output, in the slots that follow. */
@@ -41,44 +47,71 @@ export interface ExecContext {
   readonly terminal: boolean;
   readonly seccomp: CompiledFilter | undefined;
   readonly noNewKeyring: boolean;
+  readonly entry?: ContainerEntry | undefined;
   /** Descriptors for the program besides standard input and output, from slot 1 on. */
   readonly keptFiles?: number | undefined;
 }
 
+/** How a further process gets into a container. */
+export interface ContainerEntry {
+  readonly namespaces: readonly string[];
+  /** The launcher could not enter the pid namespace: init does, and goes on as a child in it. */
+  readonly isOrdinaryUser: boolean;
+}
+
 const CWD_MODE = 0o755;
 const FIRST_KEPT_FILE = 3;
-/** What an exec enters besides the pid namespace, into which it is born. */
-const EXEC_NAMESPACES = ['mount', 'network', 'ipc', 'uts', 'cgroup'];
+/** What a further process enters besides the pid namespace, into which it is born. */
+const USUAL_ENTRY: ContainerEntry = {
+  namespaces: ['mount', 'network', 'ipc', 'uts', 'cgroup'],
+  isOrdinaryUser: false,
+};
 
-/** @throws UNKNOWN with the JSON path of a field that cannot be acted on */
+/**
+ * @param spec - as validateSpec() has accepted it
+ * @throws UNKNOWN with the JSON path of a field that cannot be acted on
+ */
 export function compileCreate(spec: Spec, context: CreateContext): CompiledCreate {
-  validateSpec(spec);
   const process = spec.process as Process;
   const linux = spec.linux ?? {};
-  const namespaces = compileNamespaces(linux);
+  const { isOrdinaryUser = false } = context;
+  const namespaces = compileNamespaces(linux, !isOrdinaryUser);
+  checkUserNamespace(spec, namespaces, isOrdinaryUser);
   const mounts = spec.mounts ?? [];
   const handed = handedOver(context);
-  const compiled = compileMounts(mounts, context.mounts, handed.inherited.length);
+  const asItIs = namespaces.has('mount') && !namespaces.hasNew('mount');
+  const hasUser = namespaces.user !== 'host';
+  const user = hasUser ? userContext(linux, namespaces, !isOrdinaryUser) : undefined;
+  const compiled = compileMounts(mounts, { ...context.mounts, user }, handed.inherited.length, (bind) =>
+    asItIs || bindsDev(mounts)
+      ? []
+      : compileDevices(linux.devices ?? [], context.hasKcore, hasUser || context.bindsNodes ? bind : undefined),
+  );
   const sysctls = compileSysctls(spec, namespaces);
   const hooks = hookPoints(spec);
-  const enter: Operation = { op: 'enterRoot', move: context.noPivotRoot };
+  const entersLate = hooks.length > 0 || hasUser;
+  const enter = compileEnter(linux, context.noPivotRoot, asItIs);
   const labels = compileLabels(process);
   const operations: Operation[] = [
-    ...compileEntry(process, context.cgroupFiles),
+    ...compileEntry(process, context.cgroupFiles, namespaces.user === 'new'),
     ...namespaces.join,
     ...namespaces.unshare,
-    ...(context.noNewKeyring ? [] : [{ op: 'keyring', name: `_ses.${context.id}` } as const]),
-    ...(namespaces.hasNew('network') ? [{ op: 'loopback' } as const] : []),
-    ...compilePropagation(linux, context.sharedParent),
-    ...(sysctls.length + labels.length > 0 ? [{ op: 'procfs' } as const] : []),
+    ...(asItIs ? [] : compilePropagation(linux, context.sharedParent)),
     ...compiled.open,
-    { op: 'root', path: context.rootfs },
-    // Hooks may want to mount into the root by its path on the host; otherwise the host is left behind at once.
-    ...(hooks.length === 0 ? [enter] : []),
+    // As the launcher's user still, who can reach it.
+    { op: 'root', path: context.rootfs, ...(asItIs ? { asItIs } : {}) },
+    ...(hasUser ? [{ op: 'becomeRoot' } as const] : []),
+    ...compileNetwork(linux, namespaces),
+    ...compileKeyring(context),
+    ...(sysctls.length + labels.length > 0 ? [{ op: 'procfs' } as const] : []),
+    // Hooks may want to mount into the root by its path on the host, and a user namespace may mount no proc and sys
+    // without one in sight; otherwise the host is left behind at once.
+    ...(entersLate ? [] : enter),
     { op: 'umask', mask: 0 },
     ...compiled.mount,
-    ...(bindsDev(mounts) ? [] : compileDevices(linux.devices ?? [], context.hasKcore)),
-    ...(hooks.length === 0 ? [] : [...hooks, enter]),
+    ...compiled.nodes,
+    ...hooks,
+    ...(entersLate ? enter : []),
     { op: 'makeDirectory', path: process.cwd, mode: CWD_MODE },
     ...compileTerminal(process, context.terminal, true),
     ...compiled.finish,
@@ -96,7 +129,9 @@ export function compileCreate(spec: Spec, context: CreateContext): CompiledCreat
       ...handed,
     }),
   ];
-  return { plan: { operations, inherited: handed.inherited }, namespaces };
+  const { sources } = compiled;
+  const inherited = [...handed.inherited, ...sources.map(nameSource)];
+  return { plan: { operations, inherited, ...(sources.length > 0 ? { sources } : {}) }, namespaces };
 }
 
 /** The plan of a further process in a running container. Slot 0 is a pidfd of the container's first process. */
@@ -109,9 +144,9 @@ export function compileExec(process: Process, context: ExecContext): Plan {
       ...compileAffinity(process.execCPUAffinity?.initial),
       ...compileEntry(process, context.cgroupFiles),
       ...compileAffinity(process.execCPUAffinity?.final),
-      { op: 'joinSlot', slot: 0, namespaces: EXEC_NAMESPACES },
+      ...enterContainer(context.entry ?? USUAL_ENTRY),
       { op: 'currentRoot' },
-      ...(context.noNewKeyring ? [] : [{ op: 'keyring', name: `_ses.${context.id}` } as const]),
+      ...compileKeyring(context),
       ...compileTerminal(process, context.terminal, false),
       ...(labels.length > 0 ? [{ op: 'procfs' } as const, ...labels] : []),
       ...compileLimits(process, {}),
@@ -124,15 +159,15 @@ export function compileExec(process: Process, context: ExecContext): Plan {
   };
 }
 
-/** A hook of the host (no slot), or one inside the namespaces of the pidfd in slot 0. */
+/** @param entry - for a hook inside the container of the pidfd in slot 0; without it, one of the host */
 export function compileHook(
   hook: { readonly path: string; readonly args: readonly string[]; readonly env: readonly string[] },
-  inContainer: boolean,
+  entry: ContainerEntry | undefined,
 ): Plan {
   return {
-    inherited: inContainer ? ['pidfd of the container'] : [],
+    inherited: entry ? ['pidfd of the container'] : [],
     operations: [
-      ...(inContainer ? [{ op: 'joinSlot', slot: 0, namespaces: EXEC_NAMESPACES } as const] : []),
+      ...(entry ? enterContainer(entry) : []),
       { op: 'changeDirectory', path: '/', firstAttempt: false },
       { op: 'umask', mask: 0o022 },
       { op: 'closeFiles' },
@@ -142,10 +177,35 @@ export function compileHook(
   };
 }
 
-/** While the host's proc is in sight, and before memory is charged to anybody. */
-function compileEntry(process: Process, cgroupFiles: readonly string[]): Operation[] {
+function enterContainer({ namespaces, isOrdinaryUser }: ContainerEntry): Operation[] {
+  return [
+    { op: 'joinSlot', slot: 0, namespaces: isOrdinaryUser ? [...namespaces, 'pid'] : namespaces },
+    ...(isOrdinaryUser ? [{ op: 'respawn', namespaces: [] } as const] : []),
+    ...(namespaces.includes('user') ? [{ op: 'becomeRoot' } as const] : []),
+  ];
+}
+
+function userContext(linux: Linux, { user, has, hasNew }: CompiledNamespaces, opensSources: boolean): UserContext {
+  return {
+    mappings: mappingsOf(linux),
+    // A joined one may belong to the same user: then init reaches what the launcher does.
+    opensSources: opensSources || user === 'joined',
+    namespace: (type) => (hasNew(type) ? 'new' : has(type) ? 'joined' : 'host'),
+  };
+}
+
+function nameSource({ path, idmap }: MountSource): string {
+  const pairs = (idmap?.uid ?? []).map(({ containerID, hostID, size }) => `${containerID}:${hostID}:${size}`);
+  return `mount tree of ${path}${idmap === undefined ? '' : ` with ids mapped (${pairs.join(' ')})`}`;
+}
+
+/**
+ * While the host's proc is in sight, and before memory is charged to anybody.
+ * @param inUserNamespace - where the launcher has to lower the score
+ */
+function compileEntry(process: Process, cgroupFiles: readonly string[], inUserNamespace = false): Operation[] {
   const operations: Operation[] = cgroupFiles.map((path) => ({ op: 'writeFile', path, data: '0' }));
-  if (process.oomScoreAdj !== undefined) {
+  if (process.oomScoreAdj !== undefined && !inUserNamespace) {
     operations.unshift({ op: 'writeFile', path: '/proc/self/oom_score_adj', data: String(process.oomScoreAdj) });
   }
   return operations;
@@ -154,11 +214,33 @@ function compileEntry(process: Process, cgroupFiles: readonly string[]): Operati
 function compilePropagation(linux: Linux, sharedParent: string | undefined): Operation[] {
   const given = linux.rootfsPropagation ?? '';
   const propagation = (
-    given !== '' ? `r${given.replace(/^r(?=private|slave|shared|unbindable)/, '')}` : 'rslave'
+    given.endsWith('unbindable')
+      ? 'rprivate'
+      : given !== ''
+        ? `r${given.replace(/^r(?=private|slave|shared|unbindable)/, '')}`
+        : 'rslave'
   ) as Propagation;
   const operations: Operation[] = [{ op: 'propagation', path: '/', propagation }];
   if (sharedParent !== undefined) operations.push({ op: 'propagation', path: sharedParent, propagation: 'private' });
   return operations;
+}
+
+/** An unbindable root could not be bound onto itself before. */
+function compileEnter({ rootfsPropagation }: Linux, move: boolean, asItIs: boolean): Operation[] {
+  const operations: Operation[] = [{ op: 'enterRoot', move, ...(asItIs ? { asItIs } : {}) }];
+  if (rootfsPropagation?.endsWith('unbindable'))
+    operations.push({ op: 'propagation', path: '/', propagation: rootfsPropagation as Propagation });
+  return operations;
+}
+
+function compileNetwork({ netDevices }: Linux, { hasNew }: CompiledNamespaces): Operation[] {
+  const operations: Operation[] = hasNew('network') ? [{ op: 'loopback' }] : [];
+  if (Object.keys(netDevices ?? {}).length > 0) operations.push({ op: 'sync', point: 'network' });
+  return operations;
+}
+
+function compileKeyring({ noNewKeyring, id }: { readonly noNewKeyring: boolean; readonly id: string }): Operation[] {
+  return noNewKeyring ? [] : [{ op: 'keyring', name: `_ses.${id}` }];
 }
 
 function hookPoints(spec: Spec): Operation[] {

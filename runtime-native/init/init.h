@@ -12,7 +12,8 @@
 #include "arch.h"
 #include "plan.h"
 
-#define SLOTS 256
+#define SLOTS 512
+#define SLOTS_INHERITED 256
 #define PATH_SIZE 4096
 
 /* The container's root directory; every path of the container is resolved below it. */
@@ -23,6 +24,11 @@ extern u32 stage;
 extern const char *stage_text;
 /* Where messages go. */
 extern int control_fd;
+
+/* setgroups is forbidden: an operation that asks for no groups leaves them as they are. */
+extern int keeps_groups;
+
+void await_launcher(void);
 
 const char *text_of(const struct operation *op, int index);
 int slot_of(u64 index);
@@ -52,6 +58,12 @@ long copy_up(int from, int to);
 
 /* The operations, by the file that has them. */
 #define OPERATION(name) long name(const struct operation *op)
+OPERATION(op_unshare);
+OPERATION(op_join_path);
+OPERATION(op_join_slot);
+OPERATION(op_become_root);
+OPERATION(op_time_offsets);
+OPERATION(op_respawn);
 OPERATION(op_propagation);
 OPERATION(op_procfs);
 OPERATION(op_sysctl);

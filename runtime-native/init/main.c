@@ -37,27 +37,6 @@ static OPERATION(op_write_file)
 	return write_file(AT_FDCWD, text_of(op, 0), text_of(op, 1), op->a);
 }
 
-static OPERATION(op_unshare)
-{
-	return SYS1(unshare, op->a);
-}
-
-static OPERATION(op_join_path)
-{
-	long result, fd = SYS4(openat, AT_FDCWD, text_of(op, 0), O_RDONLY | O_CLOEXEC, 0);
-
-	if (fd < 0)
-		return fd;
-	result = SYS2(setns, fd, op->a);
-	close_fd(fd);
-	return result;
-}
-
-static OPERATION(op_join_slot)
-{
-	return SYS2(setns, slot_of(op->a), op->b);
-}
-
 static OPERATION(op_hostname)
 {
 	return SYS2(sethostname, text_of(op, 0), op->a);
@@ -69,18 +48,24 @@ static OPERATION(op_domainname)
 }
 
 /* The launcher answers with one byte. End of file means that it has died: so do we. */
-static OPERATION(op_sync)
+void await_launcher(void)
 {
-	struct message message = {.kind = MESSAGE_SYNC, .operation = (u32)op->a};
 	long result;
 	char go;
 
-	send_message(&message, -1);
 	do
 		result = SYS3(read, control_fd, &go, 1);
 	while (result == -EINTR);
 	if (result != 1)
 		SYS1(exit_group, 1);
+}
+
+static OPERATION(op_sync)
+{
+	struct message message = {.kind = MESSAGE_SYNC, .operation = (u32)op->a};
+
+	send_message(&message, -1);
+	await_launcher();
 	return 0;
 }
 
@@ -157,6 +142,9 @@ static const operation_function functions[] = {
 	[OP_SCHEDULER] = op_scheduler,
 	[OP_CPU_AFFINITY] = op_cpu_affinity,
 	[OP_MEMORY_POLICY] = op_memory_policy,
+	[OP_BECOME_ROOT] = op_become_root,
+	[OP_TIME_OFFSETS] = op_time_offsets,
+	[OP_RESPAWN] = op_respawn,
 	[OP_AWAIT_START] = op_await_start,
 	[OP_KEEP_FILES] = op_keep_files,
 };
@@ -184,7 +172,7 @@ static const struct plan *map_plan(void)
 	if (address < 0 && address > -4096)
 		return 0;
 	header = (const struct plan *)address;
-	if (header->magic != PLAN_MAGIC || header->size > st.stx_size || header->inherited > SLOTS ||
+	if (header->magic != PLAN_MAGIC || header->size > st.stx_size || header->inherited > SLOTS_INHERITED ||
 	    sizeof(*header) + header->count * sizeof(struct operation) > header->size)
 		return 0;
 	return header;
@@ -207,13 +195,17 @@ __attribute__((noreturn, used)) void init_main(void)
 	const struct plan *header;
 	const struct operation *operations;
 
-	/* A process of the container must not reach our descriptors through ptrace or /proc while we set up. */
-	SYS5(prctl, PR_SET_DUMPABLE, 0, 0, 0, 0);
-	reset_signals();
-	SYS0(setsid);
 	header = map_plan();
 	if (!header)
 		SYS1(exit_group, 1);
+	/*
+	 * A process of the container must not reach our descriptors through ptrace or /proc while we set up. In a user
+	 * namespace of our own nobody can, and its mappings can be written only as long as we are dumpable.
+	 */
+	if (!(header->flags & PLAN_OWN_USER_NAMESPACE))
+		SYS5(prctl, PR_SET_DUMPABLE, 0, 0, 0, 0);
+	reset_signals();
+	SYS0(setsid);
 	plan = (const u8 *)header;
 	for (u32 i = 0; i < SLOTS; i++)
 		slots[i] = i < header->inherited ? (int)(FIRST_INHERITED_FD + i) : -1;
@@ -224,7 +216,9 @@ __attribute__((noreturn, used)) void init_main(void)
 
 		stage = STAGE_OPERATION;
 		stage_text = 0;
-		if (op->code < sizeof(functions) / sizeof(functions[0]) && functions[op->code])
+		if (op->flags & FAULT)
+			result = -EIO;
+		else if (op->code < sizeof(functions) / sizeof(functions[0]) && functions[op->code])
 			result = functions[op->code](op);
 		if (result < 0 && !(op->flags & OPTIONAL))
 			fail(i, op->code, result);

@@ -129,8 +129,13 @@ OPERATION(op_open_tree)
 OPERATION(op_root)
 {
 	const char *path = text_of(op, 0);
-	long result, tree = SYS3(open_tree, AT_FDCWD, path, OPEN_TREE_CLONE | OPEN_TREE_CLOEXEC | AT_RECURSIVE);
+	long result, tree;
 
+	if (op->flags & ROOT_AS_IT_IS) {
+		root_fd = (int)SYS4(openat, AT_FDCWD, path, O_PATH | O_DIRECTORY | O_CLOEXEC, 0);
+		return root_fd;
+	}
+	tree = SYS3(open_tree, AT_FDCWD, path, OPEN_TREE_CLONE | OPEN_TREE_CLOEXEC | AT_RECURSIVE);
 	if (tree < 0)
 		return tree;
 	result = SYS5(move_mount, tree, "", AT_FDCWD, path, MOVE_MOUNT_F_EMPTY_PATH | MOVE_MOUNT_T_SYMLINKS);
@@ -169,9 +174,9 @@ OPERATION(op_enter_root)
 {
 	long result;
 
-	if (op->flags & ROOT_MOVE) {
+	if (op->flags & (ROOT_MOVE | ROOT_AS_IT_IS)) {
 		result = SYS1(fchdir, root_fd);
-		if (!result)
+		if (!result && op->flags & ROOT_MOVE)
 			result = SYS5(mount, ".", "/", 0, MS_MOVE_FLAG, 0);
 		if (!result)
 			result = SYS1(chroot, ".");
@@ -252,7 +257,13 @@ OPERATION(op_mount)
 	}
 	stage = STAGE_OPERATION;
 	mount = new_filesystem(text_of(op, 0), text_of(op, 3), *mode ? mode : 0, text_of(op, 2), op->a, (u32)op->b);
-	result = mount < 0 ? mount : 0;
+	/* What belongs to a namespace of the host can only be shown as the host sees it. */
+	if (mount == -EPERM && op->b >> 32) {
+		mount = slot_of((op->b >> 32) - 1);
+		result = set_attributes(mount, (u32)op->b, 0, 0, 1);
+	}
+	if (!result)
+		result = mount < 0 ? mount : 0;
 	if (!result && op->flags & MOUNT_COPY_UP) {
 		stage = STAGE_COPY;
 		result = copy_up(target, mount);

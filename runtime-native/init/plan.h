@@ -15,7 +15,8 @@ typedef unsigned long u64;
 #define PLAN_TEXTS 4
 
 struct plan {
-	u32 magic, size, count, inherited;
+	u32 magic, size, count;
+	u16 inherited, flags;
 };
 
 struct operation {
@@ -73,6 +74,9 @@ enum operation_code {
 	OP_SCHEDULER = 43,
 	OP_CPU_AFFINITY = 44,
 	OP_MEMORY_POLICY = 45,
+	OP_BECOME_ROOT = 46,
+	OP_TIME_OFFSETS = 47,
+	OP_RESPAWN = 48,
 	OP_AWAIT_START = 50,
 	OP_KEEP_FILES = 51,
 };
@@ -88,6 +92,8 @@ enum operation_flag {
 	LINK_REPLACE = 16,
 	/* OP_ENTER_ROOT */
 	ROOT_MOVE = 32,
+	/* OP_ROOT, OP_ENTER_ROOT: the mount namespace is another's and stays as it is. */
+	ROOT_AS_IT_IS = 2048,
 	/* OP_TERMINAL */
 	TERMINAL_CONSOLE = 64,
 	/* OP_EXECUTE: a failure goes to stderr, not to the launcher. */
@@ -98,9 +104,13 @@ enum operation_flag {
 	TARGET_ON_PROC = 512,
 	/* OP_CHANGE_DIRECTORY */
 	DIRECTORY_FIRST_ATTEMPT = 1024,
+	/* any: fail without doing anything, for tests */
+	FAULT = 4096,
 };
 
-enum message_kind { MESSAGE_FAILURE = 1, MESSAGE_SYNC = 2, MESSAGE_TERMINAL = 3 };
+enum plan_flag { PLAN_OWN_USER_NAMESPACE = 1 };
+
+enum message_kind { MESSAGE_FAILURE = 1, MESSAGE_SYNC = 2, MESSAGE_TERMINAL = 3, MESSAGE_RESPAWN = 4 };
 
 /* Which step of an operation failed, for the words of the error. */
 enum failure_stage {

@@ -87,7 +87,7 @@ OPERATION(op_user)
 {
 	long result = SYS5(prctl, PR_SET_KEEPCAPS, 1, 0, 0, 0);
 
-	if (!result)
+	if (!result && (op->c || !keeps_groups))
 		result = SYS2(setgroups, op->c, text_of(op, 0));
 	if (!result)
 		result = SYS1(setgid, op->b);

@@ -40,7 +40,7 @@ if (mountpoint === undefined) console.warn('skipped: needs a cgroup v2 hierarchy
   const start = (script: string): number => {
     const directory = openSync(cgroup.cloneDirectory(), 'r');
     const init = launch({
-      plan: compileHook({ path: '/bin/sh', args: ['sh', '-c', script], env: ['PATH=/usr/bin:/bin'] }, false),
+      plan: compileHook({ path: '/bin/sh', args: ['sh', '-c', script], env: ['PATH=/usr/bin:/bin'] }, undefined),
       namespaces: 0,
       cgroup: directory,
       stdio: [-1, output.stdout, output.stderr],

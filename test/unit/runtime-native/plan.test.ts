@@ -1,3 +1,4 @@
+import { validateSpec } from '../../../runtime-native/config/validate';
 import type { Operation } from '../../../runtime-native/operations';
 import { type CreateContext, compileCreate, compileExec } from '../../../runtime-native/plan';
 import type { Process, Spec } from '../../../runtime-native/spec';
@@ -20,6 +21,7 @@ const ALL = ['pid', 'network', 'ipc', 'uts', 'mount'].map((type) => ({ type }));
 
 function compile(change: Partial<Spec> = {}, context: Partial<CreateContext> = {}): Operation[] {
   const spec: Spec = { ociVersion: '1.0.2', process: PROCESS, linux: { namespaces: ALL }, ...change };
+  validateSpec(spec);
   return [...compileCreate(spec, { ...CONTEXT, ...context }).plan.operations];
 }
 
@@ -45,12 +47,12 @@ describe('compileCreate()', () => {
     expect(names(operations).filter((name) => name !== 'device' && name !== 'symlink')).toEqual([
       'writeFile',
       'unshare',
-      'keyring',
-      'loopback',
       'propagation',
-      'procfs',
       'openTree',
       'root',
+      'loopback',
+      'keyring',
+      'procfs',
       'enterRoot',
       'umask',
       'mount',
@@ -118,7 +120,7 @@ describe('compileCreate()', () => {
     const { plan, namespaces } = compileCreate(spec, CONTEXT);
 
     expect(namespaces.create).toBe(0x20000);
-    expect(namespaces.pidPath).toBe('/proc/7/ns/pid');
+    expect(namespaces.enter).toEqual([{ type: 'pid', path: '/proc/7/ns/pid' }]);
     expect(plan.operations).toContainEqual({ op: 'joinPath', namespace: 'network', path: '/run/netns/a' });
     expect(names(plan.operations)).not.toContain('loopback');
   });
