@@ -25,7 +25,7 @@ export function writeControl(directory: string, file: string, value: string): vo
 
 /**
  * Writes what a field of linux.resources asks for.
- * @param field - named by the error when the kernel has no such file
+ * @param field - named by the error when the kernel has no such file or device
  * @throws UNKNOWN `failed to write "5": open /sys/fs/...: no such file or directory (linux.resources.rdma)`
  */
 export function setControl(field: string, directory: string, file: string, value: string): void {
@@ -33,7 +33,7 @@ export function setControl(field: string, directory: string, file: string, value
     writeControl(directory, file, value);
   } catch (error) {
     const { cause } = error as Error;
-    if (isErrno(cause, 'ENOENT', 'ENOTSUP')) throw refusal(field, messageOf(error), error);
+    if (isErrno(cause, 'ENOENT', 'ENODEV', 'ENOTSUP')) throw refusal(field, messageOf(error), error);
     throw error;
   }
 }

@@ -5,7 +5,6 @@ import type { BlockIoResources, CpuResources, LinuxResources, MemoryResources } 
 import { countText, readControl, readNumber, refusal, setControl, writeControl } from './files';
 import { applyRdma, hugepageFiles, retryAfter, swappinessOf } from './resources';
 
-const DEFAULT_PERIOD_US = 100_000;
 const SHARES_MIN = 2;
 const SHARES_RANGE = 262_142;
 const WEIGHT_RANGE = 9_999;
@@ -20,7 +19,7 @@ export function applyResources(path: string, resources: LinuxResources): void {
   if (pids?.limit) set('pids.limit', 'pids.max', pids.limit > 0 ? count(pids.limit) : 'max');
   if (memory) applyMemory(path, memory, set);
   if (blockIO) applyBlockIo(path, blockIO, set);
-  if (cpu) applyCpu(cpu, set);
+  if (cpu) applyCpu(path, cpu, set);
   for (const { pageSize, limit } of hugepageLimits ?? []) {
     for (const file of hugepageFiles(path, pageSize, 'max')) set('hugepageLimits', file, count(limit));
   }
@@ -71,13 +70,19 @@ type SetFile = (field: string, file: string, value: string) => void;
 
 function applyMemory(path: string, memory: MemoryResources, set: SetFile): void {
   checkUsage(path, memory);
-  const swap = swapOnly(memory);
+  const swap = swapOnly({ ...memory, limit: memory.limit || currentLimit(path) });
   // Swap may not be accounted for; "none" then holds by itself.
   if (swap !== undefined && (swap > 0 || readControl(path, 'memory.swap.max') !== undefined)) {
     set('memory.swap', 'memory.swap.max', count(swap));
   }
   if (memory.limit) set('memory.limit', 'memory.max', count(memory.limit));
   if (memory.reservation) set('memory.reservation', 'memory.low', count(memory.reservation));
+}
+
+/** Of a group that has one. */
+function currentLimit(path: string): number {
+  const limit = readControl(path, 'memory.max') ?? 'max';
+  return limit === 'max' ? 0 : Number(limit);
 }
 
 /** Where v1 refuses a limit below what is in use, v2 kills, unless it is asked to look first. */
@@ -88,7 +93,7 @@ function checkUsage(path: string, { checkBeforeUpdate, limit = 0, swap = 0 }: Me
   if (limit > 0 && BigInt(limit) <= usage) throw unknown(`rejecting memory limit ${limit} <= usage ${usage}`);
 }
 
-function applyCpu(cpu: CpuResources, set: SetFile): void {
+function applyCpu(path: string, cpu: CpuResources, set: SetFile): void {
   // An idle group has no weight of its own.
   if (cpu.idle === 0) set('cpu.idle', 'cpu.idle', '0');
   if (cpu.shares) set('cpu.shares', 'cpu.weight', String(sharesToWeight(cpu.shares)));
@@ -97,12 +102,17 @@ function applyCpu(cpu: CpuResources, set: SetFile): void {
     if (cpu.burst !== undefined) set('cpu.burst', 'cpu.max.burst', count(cpu.burst));
   };
   retryAfter(Boolean(cpu.quota), setBurst, () => {
-    if (!cpu.quota && !cpu.period) return;
-    const quota = cpu.quota !== undefined && cpu.quota > 0 ? count(cpu.quota) : 'max';
-    set(cpu.quota ? 'cpu.quota' : 'cpu.period', 'cpu.max', `${quota} ${cpu.period || DEFAULT_PERIOD_US}`);
+    const max = cpuMax(path, cpu);
+    if (max !== undefined) set(cpu.quota ? 'cpu.quota' : 'cpu.period', 'cpu.max', max);
   });
   if (cpu.cpus) set('cpu.cpus', 'cpuset.cpus', cpu.cpus);
   if (cpu.mems) set('cpu.mems', 'cpuset.mems', cpu.mems);
+}
+
+/** A period that is not given stays by itself, a quota has to be repeated. */
+function cpuMax(path: string, { quota, period }: CpuResources): string | undefined {
+  if (!quota) return period ? `${readControl(path, 'cpu.max')?.split(' ')[0] || 'max'} ${period}` : undefined;
+  return period ? `${count(quota)} ${period}` : count(quota);
 }
 
 function applyBlockIo(path: string, blockIo: BlockIoResources, set: SetFile): void {

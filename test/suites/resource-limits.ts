@@ -183,7 +183,8 @@ export const LIMITS_OF_V2: readonly Limits[] = [
     name: 'huge pages',
     resources: { hugepageLimits: [{ pageSize: '2MB', limit: 4 * MIB }] },
     v1: {},
-    v2: { 'hugetlb.2MB.max': String(4 * MIB) },
+    v2: { 'hugetlb.2MB.max': String(4 * MIB), 'hugetlb.2MB.rsvd.max': String(4 * MIB) },
+    notInRunc: 'reservations since 1.2',
   },
 ];
 
@@ -214,10 +215,16 @@ export const UPDATES: readonly Limits[] = [
     v2: { 'cpu.max': '9000 10000', 'cpu.weight': '4', 'pids.max': '20' },
   },
   {
+    name: 'a period alone',
+    resources: { cpu: { period: 20_000 } },
+    v1: { 'cpu.cfs_quota_us': '9000', 'cpu.cfs_period_us': '20000' },
+    v2: { 'cpu.max': '9000 20000' },
+  },
+  {
     name: 'no quota, and other processors',
     resources: { cpu: { quota: -1, cpus: '0', mems: '0' } },
     v1: { 'cpu.cfs_quota_us': '-1', 'cpuset.cpus': '0' },
-    v2: { 'cpu.max': 'max 100000', 'cpuset.cpus': '0' },
+    v2: { 'cpu.max': 'max 20000', 'cpuset.cpus': '0' },
   },
 ];
 
@@ -233,14 +240,15 @@ export const REFUSED: readonly Refused[] = [
   {
     name: 'a quota below what the kernel takes',
     resources: { cpu: { quota: 10 } },
-    v1: 'failed to write "10": write ',
-    v2: 'failed to write "10 100000": write ',
+    v1: 'failed to write "10',
+    v2: 'failed to write "10',
   },
   {
     name: 'a disk that is not there',
     resources: { blockIO: { throttleReadBpsDevice: [{ major: 99, minor: 0, rate: 5 }] } },
     v1: 'no such device',
     v2: 'no such device',
+    field: 'blockIO.throttleReadBpsDevice',
   },
   {
     name: 'files of v2 on v1',
