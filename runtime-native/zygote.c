@@ -66,14 +66,16 @@ static int read_all(int fd, void *buffer, size_t size)
 	return 0;
 }
 
-static int is_listening(const struct sockaddr_un *address)
+/* Nobody listens only where the kernel says so: without descriptors to ask with, the socket of a live shim stays. */
+static int is_abandoned(const struct sockaddr_un *address)
 {
-	int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
-	int result = connect(fd, (const struct sockaddr *)address, sizeof(*address));
-	int error = errno;
+	int refused, fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
 
+	if (fd < 0)
+		return 0;
+	refused = connect(fd, (const struct sockaddr *)address, sizeof(*address)) < 0 && errno == ECONNREFUSED;
 	close(fd);
-	return result == 0 || error == EAGAIN;
+	return refused;
 }
 
 /* A listening socket that only the owner may use, in the place of one that nobody listens on. */
@@ -81,12 +83,12 @@ static int listen_at(const char *path)
 {
 	struct sockaddr_un address = {.sun_family = AF_UNIX};
 	mode_t mask = umask(0177);
-	int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0), result = -ENAMETOOLONG;
+	int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0), result = fd < 0 ? -errno : -ENAMETOOLONG;
 
-	if (strlen(path) < sizeof(address.sun_path)) {
+	if (fd >= 0 && strlen(path) < sizeof(address.sun_path)) {
 		strcpy(address.sun_path, path);
 		result = bind(fd, (struct sockaddr *)&address, sizeof(address)) < 0 ? -errno : 0;
-		if (result == -EADDRINUSE && !is_listening(&address)) {
+		if (result == -EADDRINUSE && is_abandoned(&address)) {
 			unlink(path);
 			result = bind(fd, (struct sockaddr *)&address, sizeof(address)) < 0 ? -errno : 0;
 		}
@@ -96,7 +98,8 @@ static int listen_at(const char *path)
 	umask(mask);
 	if (!result)
 		return fd;
-	close(fd);
+	if (fd >= 0)
+		close(fd);
 	return result;
 }
 
