@@ -152,6 +152,8 @@ export class LaunchedInit {
 
 /** Starts a plan. @throws errors of system calls */
 export function launch(options: LaunchOptions): LaunchedInit {
+  // It listens before there is a child whose exit could be missed.
+  const reaper = Reaper.shared();
   const [own, other] = socketPair();
   let plan = -1;
   try {
@@ -164,7 +166,7 @@ export function launch(options: LaunchOptions): LaunchedInit {
       cgroup: options.cgroup ?? -1,
       fds: [...stdio, other, plan, ...(options.inherited ?? [])],
     });
-    Reaper.shared().track(launched.pid);
+    reaper.track(launched.pid);
     return new LaunchedInit(launched, own, options);
   } catch (error) {
     closeSync(own);

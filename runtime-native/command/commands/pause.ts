@@ -11,9 +11,7 @@ export const pause: Command = {
   run: async (context) => {
     await withContainer(context, async (container) => {
       const status = container.status();
-      if (status !== 'running' && status !== 'created') {
-        throw unknown(`container not running or created: ${status}`);
-      }
+      if (status !== 'running' && status !== 'created') throw unknown('container not running');
       await container.pause();
     });
     return 0;

@@ -1,0 +1,31 @@
+// The contract of an OCI runtime's command line: what the runtime specification demands (the scenarios of OCI's own
+// validation), and what every runtime does the same where it says nothing. It runs on gantry-runtime and, to know that the
+// cases are right, on Debian's runc and crun.
+
+import { OciCommand } from './oci-command';
+import { configurationCases } from './oci-configuration';
+import { execCases } from './oci-exec';
+import { hookCases } from './oci-hooks';
+import { lifecycleCases } from './oci-lifecycle';
+import { resourceCases } from './oci-resources';
+
+/** Where a program is known not to do what the specification says. */
+export interface KnownDeviations {
+  /** runc 1.1 runs poststart hooks when it has created the container. */
+  readonly poststartAtCreate?: boolean;
+}
+
+/** Defines the cases for one program. */
+export function ociCommandSuite(program: string, known: KnownDeviations = {}): void {
+  let command: OciCommand;
+  beforeEach(() => {
+    command = new OciCommand(program);
+  });
+  afterEach(() => command.clean());
+
+  describe('states and transitions', () => lifecycleCases(() => command));
+  describe('configuration', () => configurationCases(() => command));
+  describe('hooks', () => hookCases(() => command, known));
+  describe('exec', () => execCases(() => command));
+  describe('resources', () => resourceCases(() => command));
+}

@@ -1,0 +1,54 @@
+// The contract of an OCI runtime's command line: limits, and what containers use.
+
+import { writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+import type { OciCommand } from './oci-command';
+import { pidsOf } from './oci-lifecycle';
+
+const MEGABYTE = 2 ** 20;
+/** cgroup v1 or v2, as the container sees its own. */
+const LIMIT = 'cat /sys/fs/cgroup/memory/memory.limit_in_bytes 2>/dev/null || cat /sys/fs/cgroup/memory.max';
+const PIDS = 'cat /sys/fs/cgroup/pids/pids.max 2>/dev/null || cat /sys/fs/cgroup/pids.max';
+
+export function resourceCases(command: () => OciCommand): void {
+  const limited = () =>
+    command().running(['sleep', '1000'], (spec) => {
+      spec.linux.resources = { memory: { limit: 64 * MEGABYTE }, pids: { limit: 50 } } as never;
+    });
+
+  test('limits of the configuration hold from the start', async () => {
+    const id = await limited();
+
+    expect(await command().must('exec', id, 'sh', '-c', LIMIT)).toBe(`${64 * MEGABYTE}\n`);
+    expect(await command().must('exec', id, 'sh', '-c', PIDS)).toBe('50\n');
+  });
+
+  test('update takes flags', async () => {
+    const id = await limited();
+    await command().must('update', '--memory', String(48 * MEGABYTE), '--pids-limit', '40', id);
+
+    expect(await command().must('exec', id, 'sh', '-c', LIMIT)).toBe(`${48 * MEGABYTE}\n`);
+    expect(await command().must('exec', id, 'sh', '-c', PIDS)).toBe('40\n');
+  });
+
+  test('update takes a document', async () => {
+    const id = await limited();
+    const path = join(command().directory, 'resources.json');
+    writeFileSync(path, JSON.stringify({ memory: { limit: 32 * MEGABYTE } }));
+    await command().must('update', '--resources', path, id);
+
+    expect(await command().must('exec', id, 'sh', '-c', LIMIT)).toBe(`${32 * MEGABYTE}\n`);
+    expect(await command().must('exec', id, 'sh', '-c', PIDS)).toBe('50\n');
+  });
+
+  test('ps shows the processes by the pids of the host', async () => {
+    const id = await command().running();
+    const { pid } = await command().state(id);
+
+    expect(await pidsOf(command(), id)).toEqual([pid]);
+    const table = (await command().must('ps', id)).trim().split('\n');
+    expect(table).toHaveLength(2);
+    expect(table[0]).toContain('PID');
+    expect(table[1]).toContain(String(pid));
+  });
+}
