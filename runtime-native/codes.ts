@@ -68,11 +68,11 @@ export const FLAGS = {
   DIRECTORY_FIRST_ATTEMPT: 1024,
   OPTIONAL: 256,
   ROOT_AS_IT_IS: 2048,
-  FAULT: 4096,
+  SECCOMP_LISTENS: 4096,
 } as const;
 
 /** Values of a sync operation. */
-export const SYNC_POINTS = { hooks: 1, containerHooks: 2, ready: 3, mapping: 4, network: 5 } as const;
+export const SYNC_POINTS = { hooks: 1, containerHooks: 2, ready: 3, mapping: 4, network: 5, filtered: 6 } as const;
 
 /** Flags of the plan itself. */
 export const OWN_USER_NAMESPACE = 1;

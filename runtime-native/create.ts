@@ -11,6 +11,7 @@ import { errorText } from './failure';
 import { type HookState, runHooks } from './hooks';
 import { type LaunchedInit, launch } from './launch';
 import { openMountSources } from './launcher/mount-sources';
+import { deliverListener } from './launcher/seccomp-listener';
 import {
   isPrivileged,
   mappingsOf,
@@ -201,6 +202,10 @@ async function follow(init: LaunchedInit, options: CreateOptions, undo: UndoList
       undo.add('terminal', () => closeSync(fd));
       continue;
     }
+    if (message.kind === 'listener') {
+      await deliver(init, message.number, options);
+      continue;
+    }
     if (message.point === 'ready') return terminalFd;
     await answer(message.point, init, options);
     init.proceed();
@@ -221,6 +226,13 @@ async function answer(point: SyncPoint, init: LaunchedInit, { spec, ...options }
       await runHooks(hooks?.createContainer, state, init.pid);
     }
   });
+}
+
+async function deliver(init: LaunchedInit, listener: number, options: CreateOptions): Promise<void> {
+  const profile = options.spec.linux?.seccomp;
+  const { pid, pidfd } = init;
+  if (profile)
+    await deliverListener({ pid, pidfd, listener }, profile, hookState(options.spec, options, pid, 'creating'));
 }
 
 function mapIds(pid: number, { linux, process }: Spec): void {

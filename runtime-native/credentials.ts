@@ -13,6 +13,8 @@ export interface CompiledFilter {
   /** base64 of the BPF program. */
   readonly filter: string;
   readonly flags: number;
+  /** Whether loading it makes a listener, which is handed to an agent. */
+  readonly listens?: boolean | undefined;
 }
 
 export interface CredentialContext {
@@ -44,6 +46,7 @@ export function compileCredentials(process: Process, context: CredentialContext)
   // Without no_new_privs only CAP_SYS_ADMIN may load a filter. It is kept until then, so that the filter is loaded last
   // and does not have to allow what init does.
   const keepsAdmin = context.seccomp !== undefined && !process.noNewPrivileges;
+  const filter = seccompOperations(context.seccomp, sets, keepsAdmin);
   return [
     { op: 'umask', mask: process.user?.umask ?? DEFAULT_UMASK },
     ...(process.noNewPrivileges ? [{ op: 'noNewPrivileges' } as const] : []),
@@ -57,17 +60,21 @@ export function compileCredentials(process: Process, context: CredentialContext)
     { op: 'ambient', capabilities: sets.ambient },
     { op: 'changeDirectory', path: process.cwd, firstAttempt: false },
     { op: 'findExecutable', name: args[0] ?? '', path: env.get('PATH') ?? '' },
+    // What answers for the filter is told of it before the container has been created.
+    ...(context.seccomp?.listens ? filter : []),
     ...(context.waitsForStart ? [{ op: 'sync', point: 'ready' } as const] : []),
+    ...(context.seccomp?.listens && !context.waitsForStart ? [{ op: 'sync', point: 'filtered' } as const] : []),
     ...(context.startSlot === undefined ? [] : [{ op: 'awaitStart', slot: context.startSlot } as const]),
     ...(context.keptFiles === undefined ? [] : [{ op: 'keepFiles', ...context.keptFiles } as const]),
-    ...seccompOperations(context.seccomp, sets, keepsAdmin),
+    ...(context.seccomp?.listens ? [] : filter),
     { op: 'execute', args, env: list(env), reportToStderr: true },
   ];
 }
 
 function seccompOperations(filter: CompiledFilter | undefined, sets: CapabilitySets, admin: boolean): Operation[] {
   if (filter === undefined) return [];
-  const load: Operation = { op: 'seccomp', filter: filter.filter, flags: filter.flags };
+  const { filter: program, flags, listens } = filter;
+  const load: Operation = { op: 'seccomp', filter: program, flags, ...(listens ? { listens } : {}) };
   if (!admin) return [load];
   const after: Operation[] = sets.permitted.includes('CAP_SYS_ADMIN') ? [] : [capabilities(sets, 'none')];
   return [capabilities(sets, 'effective'), load, ...after];

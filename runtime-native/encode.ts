@@ -40,8 +40,7 @@ interface Encoded {
   texts?: readonly (string | Buffer | undefined)[];
 }
 
-/** @param fault - index of an operation that is to fail without being run, for tests */
-export function encodePlan(plan: Plan, fault?: number): Buffer {
+export function encodePlan(plan: Plan): Buffer {
   const count = plan.operations.length;
   const table = Buffer.alloc(HEADER_SIZE + count * OPERATION_SIZE);
   const texts = new TextArea(table.length);
@@ -54,10 +53,6 @@ export function encodePlan(plan: Plan, fault?: number): Buffer {
   table.writeUInt16LE(plan.inherited.length, 12);
   const own = plan.operations.some((operation) => operation.op === 'sync' && operation.point === 'mapping');
   table.writeUInt16LE(own ? OWN_USER_NAMESPACE : 0, 14);
-  if (fault !== undefined && fault < count) {
-    const at = HEADER_SIZE + fault * OPERATION_SIZE + 4;
-    table.writeUInt32LE((table.readUInt32LE(at) | FLAGS.FAULT) & ~FLAGS.OPTIONAL, at);
-  }
   return Buffer.concat([table, ...texts.parts], texts.end);
 }
 
@@ -157,9 +152,9 @@ const ENCODERS: Encoders = {
   umask: ({ mask }) => ({ a: mask }),
   stdioOwner: ({ uid }) => ({ a: uid }),
   noNewPrivileges: NOTHING,
-  seccomp: ({ filter, flags }) => {
+  seccomp: ({ filter, flags, listens }) => {
     const program = Buffer.from(filter, 'base64');
-    return { a: program.length / 8, b: flags, texts: [program] };
+    return { flags: listens ? FLAGS.SECCOMP_LISTENS : 0, a: program.length / 8, b: flags, texts: [program] };
   },
   rlimit: ({ type, soft, hard }) => ({ a: type, b: BigInt(soft), c: BigInt(hard) }),
   personality: ({ domain }) => ({ a: domain }),

@@ -5,9 +5,10 @@ import { closeSync, openSync } from 'node:fs';
 import { isErrno, messageOf, unknown } from '../proto/errors';
 import type { Cgroup } from './cgroup/cgroup';
 import type { ExecOptions, StartedProcess } from './container';
-import { stdioOf } from './create';
+import { hookState, stdioOf } from './create';
 import type { CompiledFilter } from './credentials';
 import { type LaunchedInit, type LaunchOptions, launch } from './launch';
+import { deliverListener } from './launcher/seccomp-listener';
 import { entryOf } from './launcher/user-namespace';
 import { compileExec } from './plan';
 import type { Process, Spec } from './spec';
@@ -15,6 +16,7 @@ import { UndoList } from './undo';
 
 export interface ExecTarget {
   readonly id: string;
+  readonly bundle: string;
   readonly pid: number;
   readonly pidfd: number;
   readonly cgroup: Cgroup;
@@ -62,6 +64,8 @@ async function execSteps(target: ExecTarget, options: ExecOptions, undo: UndoLis
   for (;;) {
     const message = await init.next();
     if (message.kind === 'end') break;
+    if (message.kind === 'listener') await deliver(target, init, message.number);
+    if (message.kind === 'sync') init.proceed();
     if (message.kind !== 'terminal') continue;
     const { fd } = message;
     terminalFd = fd;
@@ -70,6 +74,12 @@ async function execSteps(target: ExecTarget, options: ExecOptions, undo: UndoLis
   init.hangUp();
   closeSync(init.pidfd);
   return { pid: init.pid, terminalFd };
+}
+
+async function deliver({ spec, ...target }: ExecTarget, init: LaunchedInit, listener: number): Promise<void> {
+  const profile = spec.linux?.seccomp;
+  const state = hookState(spec, target, target.pid, 'running');
+  if (profile) await deliverListener({ pid: init.pid, pidfd: init.pidfd, listener }, profile, state);
 }
 
 /** A group that hands controllers to groups below takes no process: then the one that the first process has gone to. */

@@ -13,4 +13,5 @@ export { mountAll, unmountRecursive } from './mount';
 export type { ExitStatus } from './reaper';
 export { Reaper, reapChild } from './reaper';
 export type { Spec } from './spec';
+export { parseSpec } from './spec';
 export { becomeForked, forkOnce, serveForks } from './zygote';

@@ -29,6 +29,8 @@ export interface LaunchOptions {
 export type Message =
   | { readonly kind: 'sync'; readonly point: SyncPoint }
   | { readonly kind: 'terminal'; readonly fd: number }
+  /** The descriptor that the listener of a seccomp filter will have in the process. */
+  | { readonly kind: 'listener'; readonly number: number }
   | { readonly kind: 'end' };
 
 const MESSAGE_SIZE = 512;
@@ -36,7 +38,7 @@ const TEXT_OFFSET = 16;
 /** The code of the operation stands above the stage. */
 const CODE_SHIFT = 16;
 const STAGE_MASK = 0xffff;
-const KIND = { failure: 1, sync: 2, terminal: 3, respawn: 4 } as const;
+const KIND = { failure: 1, sync: 2, terminal: 3, respawn: 4, listener: 5 } as const;
 /** Nearly all plans are done within this; waiting for it is cheaper than a turn of the event loop. */
 const SYNCHRONOUS_WAIT_MS = 25;
 const POLL_MIN_MS = 2;
@@ -97,6 +99,7 @@ export class LaunchedInit {
     if (kind === KIND.terminal) return { kind: 'terminal', fd: received.fd };
     if (kind === KIND.respawn) return this.follow(received.fd, timeoutMs);
     const operation = message.readUInt32LE(4);
+    if (kind === KIND.listener) return { kind: 'listener', number: operation };
     if (kind === KIND.sync) {
       const point = POINT_NAMES.get(operation);
       if (point !== undefined) return { kind: 'sync', point };

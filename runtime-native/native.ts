@@ -176,6 +176,11 @@ export function socketPeer(fd: number): [number, number, number] {
   return [triple[0] ?? 0, (triple[1] ?? 0) >>> 0, (triple[2] ?? 0) >>> 0];
 }
 
+/** A copy of a descriptor of another process. The caller closes it. @throws EBADF, ESRCH */
+export function descriptorOf(pidfd: number, number: number): number {
+  return checkResult(native('int gantry_descriptor_of(int pidfd, int number)')(pidfd, number), 'pidfd_getfd');
+}
+
 /** The reading end of a pipe with a byte per out-of-memory notice of a v1 memory cgroup. The caller closes it. */
 export function watchOom(cgroup: string): number {
   return checkResult(native('int gantry_watch_oom(const char *path)')(cgroup), 'eventfd', cgroup);

@@ -78,8 +78,8 @@ export type Operation =
   /** Descriptors in slots become 3, 4, ... of the program. */
   | { readonly op: 'keepFiles'; readonly slot: number; readonly count: number }
   | { readonly op: 'noNewPrivileges' }
-  /** filter is base64 of the BPF program. */
-  | { readonly op: 'seccomp'; readonly filter: string; readonly flags: number }
+  /** filter is base64 of the BPF program; listens: the launcher is told the descriptor of its listener. */
+  | { readonly op: 'seccomp'; readonly filter: string; readonly flags: number; readonly listens?: boolean }
   | { readonly op: 'bounding'; readonly capabilities: readonly string[] }
   | { readonly op: 'user'; readonly uid: number; readonly gid: number; readonly groups: readonly number[] }
   | {
@@ -163,9 +163,9 @@ export interface RemountOperation {
 
 /**
  * mapping: the user namespace has no ids yet; network: devices are to be moved in; hooks: prestart and createRuntime;
- * containerHooks: createContainer; ready: everything is done but the exec.
+ * containerHooks: createContainer; filtered: the listener of a filter is to be taken before the exec closes it; ready: everything is done but the exec.
  */
-export type SyncPoint = 'mapping' | 'network' | 'hooks' | 'containerHooks' | 'ready';
+export type SyncPoint = 'mapping' | 'network' | 'hooks' | 'containerHooks' | 'filtered' | 'ready';
 
 /** A tree that the launcher opens, because the container's user namespace could not reach or id-map it. */
 export interface MountSource {

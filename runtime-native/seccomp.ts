@@ -2,6 +2,7 @@
 // else in a launch together.
 
 import { unknown } from '../proto/errors';
+import { usesNotify } from './config/linux-rules';
 import type { CompiledFilter } from './credentials';
 import { readFilter, writeFilter } from './seccomp-cache';
 import { compileProfile } from './seccomp-profile';
@@ -35,7 +36,7 @@ export function compileSeccomp(
     program = compileProfile(profile);
     if (cacheDir !== undefined) writeFilter(cacheDir, key, program);
   }
-  const compiled = { filter: program.toString('base64'), flags: filterFlags(profile) };
+  const compiled = { filter: program.toString('base64'), flags: filterFlags(profile), listens: usesNotify(profile) };
   const oldest = memory.keys().next();
   if (memory.size >= MEMORY_ENTRIES_MAX && !oldest.done) memory.delete(oldest.value);
   memory.set(key, compiled);

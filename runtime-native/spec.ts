@@ -1,6 +1,17 @@
 // The parts of an OCI runtime configuration (config.json, runtime-spec 1.0-1.3) that the runtime acts on. A document is
 // what JSON.parse made of it: whole numbers above 2^53 lose their last digits, which only "unlimited" values have.
 
+/**
+ * config.json, with the 64-bit numbers of seccomp rules that a number does not hold as text.
+ * @throws SyntaxError
+ */
+export function parseSpec(text: string): unknown {
+  if (!/"value(Two)?"\s*:\s*\d{16}/.test(text)) return JSON.parse(text);
+  const exact = (key: string, value: unknown, context?: { readonly source?: string }) =>
+    /^value(Two)?$/.test(key) && typeof value === 'number' && !Number.isSafeInteger(value) ? context?.source : value;
+  return JSON.parse(text, exact as (key: string, value: unknown) => unknown);
+}
+
 export interface Spec {
   readonly ociVersion: string;
   readonly root?: { readonly path: string; readonly readonly?: boolean };

@@ -116,6 +116,12 @@ int gantry_send_fd(int socket, int fd, const char *text)
 	return result_of(sendmsg(socket, &header, MSG_NOSIGNAL));
 }
 
+/* A copy of a descriptor of another process. */
+int gantry_descriptor_of(int pidfd, int number)
+{
+	return result_of(syscall(SYS_pidfd_getfd, pidfd, number, 0));
+}
+
 /* An exclusive lock of the open file, without waiting: -EAGAIN when somebody else has it. */
 int gantry_lock(int fd)
 {

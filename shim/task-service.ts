@@ -23,7 +23,7 @@ import type { Any } from '../proto/generated/google.protobuf';
 import { checkIdentifier } from '../proto/ids';
 import { GO_ZERO_TIME, toTimestamp } from '../proto/time';
 import type { TtrpcHandlers } from '../proto/ttrpc/server';
-import { joinCgroup } from '../runtime-native/index';
+import { joinCgroup, parseSpec } from '../runtime-native/index';
 import { Container, type ContainerContext } from './container';
 import type { Exit } from './exit';
 import type { IdleCollector } from './idle';
@@ -235,7 +235,7 @@ function exitOf({ exit }: { exit: Exit | undefined }): { exitStatus: number; exi
 
 function readSpec(bundle: string): RuntimeSpec {
   try {
-    return JSON.parse(readFileSync(join(bundle, 'config.json'), 'utf8')) as RuntimeSpec;
+    return parseSpec(readFileSync(join(bundle, 'config.json'), 'utf8')) as RuntimeSpec;
   } catch (cause) {
     throw unknown(`OCI runtime create failed: unable to read config.json: ${messageOf(cause)}`, { cause });
   }

@@ -4,7 +4,7 @@ import { readFileSync, realpathSync } from 'node:fs';
 import { isAbsolute, join, resolve } from 'node:path';
 import { isErrno, messageOf, unknown } from '../../proto/errors';
 import { errorText } from '../failure';
-import type { Spec } from '../spec';
+import { parseSpec, type Spec } from '../spec';
 import { type Context, idOf } from './context';
 import type { Flags } from './flags';
 
@@ -46,7 +46,7 @@ export function bundleOptions(context: Context) {
 export function readJson(path: string | number): unknown {
   const text = readFileSync(path, 'utf8');
   try {
-    return JSON.parse(text);
+    return parseSpec(text);
   } catch (error) {
     throw unknown(`${path === 0 ? 'standard input' : path}: ${messageOf(error)}`, { cause: error });
   }

@@ -216,9 +216,7 @@ __attribute__((noreturn, used)) void init_main(void)
 
 		stage = STAGE_OPERATION;
 		stage_text = 0;
-		if (op->flags & FAULT)
-			result = -EIO;
-		else if (op->code < sizeof(functions) / sizeof(functions[0]) && functions[op->code])
+		if (op->code < sizeof(functions) / sizeof(functions[0]) && functions[op->code])
 			result = functions[op->code](op);
 		if (result < 0 && !(op->flags & OPTIONAL))
 			fail(i, op->code, result);

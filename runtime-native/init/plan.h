@@ -104,13 +104,13 @@ enum operation_flag {
 	TARGET_ON_PROC = 512,
 	/* OP_CHANGE_DIRECTORY */
 	DIRECTORY_FIRST_ATTEMPT = 1024,
-	/* any: fail without doing anything, for tests */
-	FAULT = 4096,
+	/* OP_SECCOMP */
+	SECCOMP_LISTENS = 4096,
 };
 
 enum plan_flag { PLAN_OWN_USER_NAMESPACE = 1 };
 
-enum message_kind { MESSAGE_FAILURE = 1, MESSAGE_SYNC = 2, MESSAGE_TERMINAL = 3, MESSAGE_RESPAWN = 4 };
+enum message_kind { MESSAGE_FAILURE = 1, MESSAGE_SYNC = 2, MESSAGE_TERMINAL = 3, MESSAGE_RESPAWN = 4, MESSAGE_LISTENER = 5 };
 
 /* Which step of an operation failed, for the words of the error. */
 enum failure_stage {

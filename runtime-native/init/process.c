@@ -9,6 +9,7 @@
 /* What a new session keyring has (all for its possessor; view, read, link for its user) and search for its user. */
 #define KEYRING_PERMISSIONS 0x3f1b0000
 #define SECCOMP_SET_FILTER 1
+#define SECCOMP_NEW_LISTENER 8
 #define SIOCGIFFLAGS_REQUEST 0x8913
 #define SIOCSIFFLAGS_REQUEST 0x8914
 #define AF_INET_FAMILY 2
@@ -54,6 +55,24 @@ OPERATION(op_rlimit)
 	return SYS4(prlimit64, 0, op->a, limit, 0);
 }
 
+/*
+ * The launcher takes the listener by its number, which is told before: afterwards each call may wait for the agent. The
+ * number is the lowest that is free.
+ */
+static long load_listening(const void *program, u64 flags)
+{
+	struct message message = {.kind = MESSAGE_LISTENER};
+	long result, number = SYS1(dup, 0);
+
+	if (number < 0)
+		return number;
+	close_fd((int)number);
+	message.operation = (u32)number;
+	send_message(&message, -1);
+	result = SYS3(seccomp, SECCOMP_SET_FILTER, flags | SECCOMP_NEW_LISTENER, program);
+	return result < 0 ? result : 0;
+}
+
 OPERATION(op_seccomp)
 {
 	struct {
@@ -61,7 +80,9 @@ OPERATION(op_seccomp)
 		const char *filter;
 	} program = {(u16)op->a, text_of(op, 0)};
 
-	return SYS3(seccomp, SECCOMP_SET_FILTER, op->b, &program);
+	if (!(op->flags & SECCOMP_LISTENS))
+		return SYS3(seccomp, SECCOMP_SET_FILTER, op->b, &program);
+	return load_listening(&program, op->b);
 }
 
 OPERATION(op_bounding)
