@@ -8,7 +8,7 @@ import { mustRun, runCommand } from './command';
 
 /**
  * What each package is for: the peer and its runtime, image contents, the Python client, image files on loop devices,
- * programs that tests start and that a container image of Debian lacks.
+ * programs that tests start and that a container image of Debian lacks, and engines that our OCI runtime runs under.
  */
 const NEEDED_PACKAGES = [
   'containerd',
@@ -30,6 +30,10 @@ const NEEDED_PACKAGES = [
   'libcap2-bin',
   'strace',
   'systemd',
+  'procps',
+  'podman',
+  'conmon',
+  'docker.io',
 ] as const;
 
 const POLICY_PATH = '/usr/sbin/policy-rc.d';

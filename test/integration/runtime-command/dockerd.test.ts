@@ -1,0 +1,119 @@
+// Debian's dockerd with gantry-runtime as a further runtime (--add-runtime), on a containerd of its own.
+
+import { spawn } from 'node:child_process';
+import { closeSync, mkdirSync, openSync, readFileSync } from 'node:fs';
+import path from 'node:path';
+import { installedContainerd } from '../../setup/clients';
+import { waitFor } from '../../setup/command';
+import { startContainerd, type TestDaemon } from '../../setup/daemons';
+import { describeUnless } from '../../setup/needs';
+import { Engine, GANTRY_RUNTIME, LIMITS, missingForEngine } from './engine';
+
+const DOCKERD = '/usr/sbin/dockerd';
+const DOCKER = '/usr/bin/docker';
+const TIMEOUT_MS = 120_000;
+const MEGABYTE = 2 ** 20;
+const HOW = ['--runtime', 'gantry', '--network', 'none', ...LIMITS];
+
+describeUnless(missingForEngine(DOCKERD, 'package docker.io'))('dockerd', () => {
+  let containerd: TestDaemon;
+  let docker: Engine;
+  let stop = async () => {};
+  const run = (...args: readonly string[]) => docker.call('run', '--rm', ...HOW, ...args);
+
+  beforeAll(async () => {
+    containerd = await startContainerd(await installedContainerd());
+    docker = new Engine('docker', (directory) => [DOCKER, '--host', `unix://${directory}/docker.sock`]);
+    stop = await startDockerd(docker, containerd);
+    await docker.must('import', await docker.rootfsTar(), 'box');
+  }, TIMEOUT_MS);
+
+  afterAll(async () => {
+    await stop();
+    await containerd.destroy();
+    docker.remove();
+  }, TIMEOUT_MS);
+
+  test(
+    'runs a container and gives its output and exit code',
+    async () => {
+      expect(await run('box', 'sh', '-c', 'echo out; echo err >&2; exit 7')).toEqual({
+        exitCode: 7,
+        stdout: 'out\n',
+        stderr: 'err\n',
+      });
+    },
+    TIMEOUT_MS,
+  );
+
+  test(
+    'knows a missing program by the words of the error',
+    async () => {
+      expect(await run('box', 'nothing')).toMatchObject({ exitCode: 127 });
+    },
+    TIMEOUT_MS,
+  );
+
+  test(
+    'executes in, limits, pauses and kills a container',
+    async () => {
+      await docker.must('run', '--detach', '--name', 'one', ...HOW, '--memory', '64m', 'box', 'sleep', '1000');
+
+      expect(await docker.call('exec', 'one', 'sh', '-c', 'echo in; exit 4')).toMatchObject({
+        exitCode: 4,
+        stdout: 'in\n',
+      });
+      expect(await limitOf('one')).toBe(64 * MEGABYTE);
+      await docker.must('update', '--memory', '32m', '--memory-swap', '64m', 'one');
+      expect(await limitOf('one')).toBe(32 * MEGABYTE);
+      expect(await docker.must('top', 'one')).toContain('sleep 1000');
+      await docker.must('pause', 'one');
+      expect(await status('one')).toBe('paused');
+      await docker.must('unpause', 'one');
+      await docker.must('kill', 'one');
+      await waitFor('its end', async () => (await status('one')) === 'exited');
+      expect(await docker.must('inspect', '--format', '{{.State.ExitCode}}', 'one')).toBe('137');
+      await docker.must('rm', 'one');
+    },
+    TIMEOUT_MS,
+  );
+
+  const status = (name: string) => docker.must('inspect', '--format', '{{.State.Status}}', name);
+  const limitOf = async (name: string) => {
+    const script = 'cat /sys/fs/cgroup/memory/memory.limit_in_bytes 2>/dev/null || cat /sys/fs/cgroup/memory.max';
+    return Number(await docker.must('exec', name, 'sh', '-c', script));
+  };
+});
+
+/** Without networks of its own. Resolves when it answers; the result ends it. */
+async function startDockerd(docker: Engine, containerd: TestDaemon): Promise<() => Promise<void>> {
+  const place = path.join(docker.directory, 'daemon');
+  mkdirSync(place);
+  const logPath = path.join(place, 'log');
+  const log = openSync(logPath, 'a');
+  const child = spawn(
+    DOCKERD,
+    [
+      ...['--data-root', `${place}/root`, '--exec-root', `${place}/exec`, '--pidfile', `${place}/pid`],
+      ...['--host', `unix://${docker.directory}/docker.sock`, '--containerd', containerd.address],
+      ...['--containerd-namespace', containerd.namespace, '--containerd-plugins-namespace', `${containerd.namespace}p`],
+      ...['--iptables=false', '--ip6tables=false', '--ip-forward=false', '--bridge=none', '--storage-driver=vfs'],
+      ...['--add-runtime', `gantry=${GANTRY_RUNTIME}`],
+    ],
+    { stdio: ['ignore', log, log] },
+  );
+  closeSync(log);
+  const hasEnded = () => child.exitCode !== null || child.signalCode !== null;
+  const stop = async () => {
+    child.kill('SIGTERM');
+    await waitFor('the end of dockerd', hasEnded, TIMEOUT_MS);
+  };
+  try {
+    await waitFor('dockerd', async () => hasEnded() || (await docker.call('version')).exitCode === 0, TIMEOUT_MS);
+  } catch (error) {
+    await stop();
+    throw error;
+  }
+  if (hasEnded()) throw new Error(`dockerd has ended: ${readFileSync(logPath, 'utf8').slice(-2000)}`);
+  return stop;
+}
