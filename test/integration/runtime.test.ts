@@ -1,15 +1,17 @@
-// The runtime contract on gantry's library, and on runc where it is installed, which shows that the cases are right.
+// The runtime contract on gantry's library and its command line, and on runc, which shows that the cases are right.
 
 import { execFile } from 'node:child_process';
 import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import { PROJECT_ROOT } from '../setup/cache';
 import { describeUnless, needsFile } from '../setup/needs';
 import { runtimeSuite } from '../suites/runtime.suite';
 import { missingForContainers, removeCgroupParents } from '../suites/runtime-bundle';
 import type { RunResult, RuntimeUnderTest } from '../suites/runtime-case';
 import { collectExits, runtimeLibrary } from '../suites/runtime-library';
 
+const GANTRY_RUNTIME = join(PROJECT_ROOT, 'dist', 'bin', 'gantry-runtime');
 const missing = missingForContainers();
 const root = mkdtempSync(join(tmpdir(), 'gantry-runtime-root-'));
 let stop = () => {};
@@ -27,11 +29,15 @@ describeUnless(missing)('gantry', () => {
   runtimeSuite(runtimeLibrary(root));
 });
 
-describeUnless(missing ?? needsFile('/usr/sbin/runc', 'package runc'))('runc', () => {
-  runtimeSuite(runcProgram(join(root, 'runc')));
+describeUnless(missing ?? needsFile(GANTRY_RUNTIME, 'make build'))('gantry-runtime', () => {
+  runtimeSuite(runtimeProgram(GANTRY_RUNTIME, join(root, 'gantry-runtime')));
 });
 
-function runcProgram(state: string): RuntimeUnderTest {
+describeUnless(missing ?? needsFile('/usr/sbin/runc', 'package runc'))('runc', () => {
+  runtimeSuite(runtimeProgram('runc', join(root, 'runc')));
+});
+
+function runtimeProgram(program: string, state: string): RuntimeUnderTest {
   return {
     run({ id, bundle, spec }): Promise<RunResult> {
       mkdirSync(state, { recursive: true });
@@ -40,7 +46,7 @@ function runcProgram(state: string): RuntimeUnderTest {
       writeFileSync(join(directory, 'config.json'), JSON.stringify(spec));
       return new Promise((resolve) => {
         const child = execFile(
-          'runc',
+          program,
           ['--root', state, 'run', '--bundle', directory, id],
           (failure, stdout, stderr) => {
             const error = /msg="(runc run failed: .*)"/

@@ -7,19 +7,19 @@ import { installedContainerd } from '../../setup/clients';
 import { waitFor } from '../../setup/command';
 import { startContainerd, type TestDaemon } from '../../setup/daemons';
 import { describeUnless } from '../../setup/needs';
-import { Engine, GANTRY_RUNTIME, LIMITS, missingForEngine } from './engine';
+import { Engine, GANTRY_RUNTIME, missingForEngine } from './engine';
 
 const DOCKERD = '/usr/sbin/dockerd';
 const DOCKER = '/usr/bin/docker';
 const TIMEOUT_MS = 120_000;
 const MEGABYTE = 2 ** 20;
-const HOW = ['--runtime', 'gantry', '--network', 'none', ...LIMITS];
 
 describeUnless(missingForEngine(DOCKERD, 'package docker.io'))('dockerd', () => {
   let containerd: TestDaemon;
   let docker: Engine;
   let stop = async () => {};
-  const run = (...args: readonly string[]) => docker.call('run', '--rm', ...HOW, ...args);
+  const run = (...args: readonly string[]) =>
+    docker.call('run', '--rm', '--runtime', 'gantry', ...docker.flags, ...args);
 
   beforeAll(async () => {
     containerd = await startContainerd(await installedContainerd());
@@ -31,7 +31,7 @@ describeUnless(missingForEngine(DOCKERD, 'package docker.io'))('dockerd', () => 
   afterAll(async () => {
     await stop();
     await containerd.destroy();
-    docker.remove();
+    await docker.remove();
   }, TIMEOUT_MS);
 
   test(
@@ -57,7 +57,20 @@ describeUnless(missingForEngine(DOCKERD, 'package docker.io'))('dockerd', () => 
   test(
     'executes in, limits, pauses and kills a container',
     async () => {
-      await docker.must('run', '--detach', '--name', 'one', ...HOW, '--memory', '64m', 'box', 'sleep', '1000');
+      await docker.must(
+        'run',
+        '--detach',
+        '--name',
+        'one',
+        '--runtime',
+        'gantry',
+        ...docker.flags,
+        '--memory',
+        '64m',
+        'box',
+        'sleep',
+        '1000',
+      );
 
       expect(await docker.call('exec', 'one', 'sh', '-c', 'echo in; exit 4')).toMatchObject({
         exitCode: 4,

@@ -6,13 +6,13 @@ import { tmpdir } from 'node:os';
 import path from 'node:path';
 import { PROJECT_ROOT } from '../../setup/cache';
 import { type CommandResult, mustRun, runCommand } from '../../setup/command';
-import { unmountBelow } from '../../setup/leftovers';
+import { removeCgroups, unmountBelow } from '../../setup/leftovers';
 import { needsFile } from '../../setup/needs';
 import { makeBundle, missingForContainers } from '../../suites/runtime-bundle';
 
 export const GANTRY_RUNTIME = path.join(PROJECT_ROOT, 'dist', 'bin', 'gantry-runtime');
 /** The default limits of engines are above what this machine's kernel may allow a test. */
-export const LIMITS = ['--ulimit', 'nofile=1024:1024', '--ulimit', 'nproc=1024:1024'];
+const LIMITS = ['--ulimit', 'nofile=1024:1024', '--ulimit', 'nproc=1024:1024'];
 
 const CALL_TIMEOUT_MS = 60_000;
 
@@ -23,11 +23,14 @@ export function missingForEngine(program: string, source: string): string | unde
 /** A client with its place on the machine; everything below the directory goes with remove(). */
 export class Engine {
   readonly directory: string;
+  /** Flags for every container. */
+  readonly flags: readonly string[];
   readonly #argv: (directory: string) => readonly string[];
 
   constructor(name: string, argv: (directory: string) => readonly string[]) {
     this.directory = mkdtempSync(path.join(tmpdir(), `${name}-`));
     this.#argv = argv;
+    this.flags = ['--network', 'none', '--cgroup-parent', `/${path.basename(this.directory)}`, ...LIMITS];
   }
 
   call(...args: readonly string[]): Promise<CommandResult> {
@@ -52,7 +55,8 @@ export class Engine {
     return tar;
   }
 
-  remove(): void {
+  async remove(): Promise<void> {
+    await removeCgroups(path.basename(this.directory));
     unmountBelow(this.directory);
     rmSync(this.directory, { recursive: true, force: true });
   }

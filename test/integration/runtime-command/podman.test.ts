@@ -2,7 +2,7 @@
 
 import { waitFor } from '../../setup/command';
 import { describeUnless } from '../../setup/needs';
-import { Engine, GANTRY_RUNTIME, LIMITS, missingForEngine } from './engine';
+import { Engine, GANTRY_RUNTIME, missingForEngine } from './engine';
 
 const PODMAN = '/usr/bin/podman';
 const TIMEOUT_MS = 120_000;
@@ -10,7 +10,7 @@ const MEGABYTE = 2 ** 20;
 
 describeUnless(missingForEngine(PODMAN, 'package podman'))('podman', () => {
   let podman: Engine;
-  const run = (...args: readonly string[]) => podman.call('run', '--rm', '--network', 'none', ...LIMITS, ...args);
+  const run = (...args: readonly string[]) => podman.call('run', '--rm', ...podman.flags, ...args);
 
   beforeAll(async () => {
     podman = new Engine('podman', (directory) => [
@@ -24,7 +24,7 @@ describeUnless(missingForEngine(PODMAN, 'package podman'))('podman', () => {
 
   afterAll(async () => {
     await podman.call('rm', '--all', '--force', '--time', '0');
-    podman.remove();
+    await podman.remove();
   }, TIMEOUT_MS);
 
   test(
@@ -59,19 +59,7 @@ describeUnless(missingForEngine(PODMAN, 'package podman'))('podman', () => {
     'executes in, limits, pauses and kills a container',
     async () => {
       const limits = ['--memory', '64m', '--pids-limit', '20'];
-      await podman.must(
-        'run',
-        '--detach',
-        '--name',
-        'one',
-        '--network',
-        'none',
-        ...LIMITS,
-        ...limits,
-        'box',
-        'sleep',
-        '1000',
-      );
+      await podman.must('run', '--detach', '--name', 'one', ...podman.flags, ...limits, 'box', 'sleep', '1000');
 
       expect(await podman.call('exec', 'one', 'sh', '-c', 'echo in; exit 4')).toMatchObject({
         exitCode: 4,
