@@ -10,6 +10,7 @@ import type { CompiledFilter } from './credentials';
 import { execProcess } from './exec';
 import { type HookState, runHooks } from './hooks';
 import { LaunchedInit } from './launch';
+import { ResourceControl } from './launcher/resource-control';
 import { openPidfd, signalPidfd } from './native';
 import { compileSeccomp } from './seccomp';
 import type { LinuxResources, Process, Spec } from './spec';
@@ -264,6 +265,8 @@ export class Container {
     init?.hangUp();
     await step(() => this.killAll());
     await step(() => cgroup.remove());
+    const rdt = spec.linux?.intelRdt;
+    if (rdt) await step(() => ResourceControl.removeFor(rdt, this.id));
     await step(() => runHooks(spec.hooks?.poststop, this.hookState('stopped'), undefined));
     await step(() => removeState(root, this.id));
     if (pidfd >= 0) closeSync(pidfd);

@@ -11,6 +11,8 @@ import { errorText } from './failure';
 import { type HookState, runHooks } from './hooks';
 import { type LaunchedInit, launch } from './launch';
 import { openMountSources } from './launcher/mount-sources';
+import { MovedDevices } from './launcher/net-devices';
+import { ResourceControl } from './launcher/resource-control';
 import { deliverListener } from './launcher/seccomp-listener';
 import {
   isPrivileged,
@@ -99,12 +101,17 @@ async function createLocked(options: CreateOptions, compiled: Compiled, undo: Un
     undo.add('cgroups', () => cgroup.remove());
     cgroup.create();
     await inInit(() => setLimits(cgroup, spec));
+    undo.add('resource control', () => compiled.rdt?.remove());
+    compiled.rdt?.create();
     const init = await launchFirst(options, cgroup, plan, namespaces);
     undo.add('process', () => init.destroy());
-    const terminalFd = await follow(init, options, undo);
+    const devices = new MovedDevices();
+    undo.add('network devices', () => devices.restore());
+    const terminalFd = await follow(init, options, undo, devices);
     saveState(root, stateOf(options, cgroup, init.pid));
     // From here on it does not need us: state.json says where it is.
     if (options.startSocket) init.proceed();
+    devices.close();
     return { init, cgroup, seccomp, terminalFd };
   });
 }
@@ -147,8 +154,9 @@ export function compileLaunch(options: CreateOptions) {
     ? openCgroup(spec.linux?.cgroupsPath, id, options.systemdCgroup ?? false)
     : withoutCgroup(spec.linux?.resources);
   const seccomp = compileSeccomp(spec.linux?.seccomp, options.cacheDir);
-  const context = { ...contextOf(options, cgroup), seccomp, cgroupFiles: cgroup.joinFiles() };
-  return { ...compileCreate(spec, context), cgroup, seccomp };
+  const rdt = spec.linux?.intelRdt ? new ResourceControl(spec.linux.intelRdt, id) : undefined;
+  const cgroupFiles = [...cgroup.joinFiles(), ...(rdt?.joinFiles ?? [])];
+  return { ...compileCreate(spec, { ...contextOf(options, cgroup), seccomp, cgroupFiles }), cgroup, seccomp, rdt };
 }
 
 async function launchFirst(
@@ -191,7 +199,12 @@ async function launchFirst(
 }
 
 /** Goes along with init until it is ready. The terminal's master, if there is one. */
-async function follow(init: LaunchedInit, options: CreateOptions, undo: UndoList): Promise<number | undefined> {
+async function follow(
+  init: LaunchedInit,
+  options: CreateOptions,
+  undo: UndoList,
+  devices: MovedDevices,
+): Promise<number | undefined> {
   let terminalFd: number | undefined;
   for (;;) {
     const message = await init.next();
@@ -207,7 +220,8 @@ async function follow(init: LaunchedInit, options: CreateOptions, undo: UndoList
       continue;
     }
     if (message.point === 'ready') return terminalFd;
-    await answer(message.point, init, options);
+    if (message.point === 'network') devices.move(options.spec.linux?.netDevices, init.pid);
+    else await answer(message.point, init, options);
     init.proceed();
   }
 }
@@ -215,7 +229,6 @@ async function follow(init: LaunchedInit, options: CreateOptions, undo: UndoList
 /** What the launcher does while init waits. */
 async function answer(point: SyncPoint, init: LaunchedInit, { spec, ...options }: CreateOptions): Promise<void> {
   if (point === 'mapping') return mapIds(init.pid, spec);
-  if (point === 'network') throw unknown('linux.netDevices: network devices are not moved yet');
   const { hooks } = spec;
   const state = hookState(spec, options, init.pid, 'creating');
   await inInit(async () => {

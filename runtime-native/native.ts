@@ -181,6 +181,12 @@ export function descriptorOf(pidfd: number, number: number): number {
   return checkResult(native('int gantry_descriptor_of(int pidfd, int number)')(pidfd, number), 'pidfd_getfd');
 }
 
+/** Moves a network device between network namespaces, with its addresses. Waits for the kernel's answers. */
+export function moveDevice(from: number, to: number, name: string, newName: string): void {
+  const fn = native('int gantry_move_device(int from, int to, const char *name, const char *newName)');
+  checkResult(fn(from, to, name, newName), 'netlink', name);
+}
+
 /** The reading end of a pipe with a byte per out-of-memory notice of a v1 memory cgroup. The caller closes it. */
 export function watchOom(cgroup: string): number {
   return checkResult(native('int gantry_watch_oom(const char *path)')(cgroup), 'eventfd', cgroup);

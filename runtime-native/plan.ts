@@ -225,10 +225,10 @@ function compilePropagation(linux: Linux, sharedParent: string | undefined): Ope
   return operations;
 }
 
-/** An unbindable root could not be bound onto itself before. */
+/** The root is bound in its place, which needs a parent that is neither shared nor unbindable; it is so afterwards. */
 function compileEnter({ rootfsPropagation }: Linux, move: boolean, asItIs: boolean): Operation[] {
   const operations: Operation[] = [{ op: 'enterRoot', move, ...(asItIs ? { asItIs } : {}) }];
-  if (rootfsPropagation?.endsWith('unbindable'))
+  if (rootfsPropagation && /shared|unbindable/.test(rootfsPropagation))
     operations.push({ op: 'propagation', path: '/', propagation: rootfsPropagation as Propagation });
   return operations;
 }

@@ -181,6 +181,7 @@ describe('compileCreate()', () => {
     expect(operations.filter(({ op }) => op === 'propagation')).toEqual([
       { op: 'propagation', path: '/', propagation: 'rshared' },
       { op: 'propagation', path: '/bundle', propagation: 'private' },
+      { op: 'propagation', path: '/', propagation: 'shared' },
     ]);
   });
 
