@@ -2,6 +2,9 @@
 
 import type { Change, Tools } from './runtime-case';
 
+/** 32 and 33: the C library's own, which a program that is started by another may find ignored and cannot set. */
+const LIBC_SIGNALS = 0x1_8000_0000n;
+
 export function processCases({ run, sh, out }: Tools): void {
   test('output and exit status reach the caller', async () => {
     const result = await sh('echo out; echo err >&2; exit 7');
@@ -87,7 +90,8 @@ export function processCases({ run, sh, out }: Tools): void {
 
     // The last one is the directory that ls reads.
     expect(files.stdout).toBe('0\n1\n2\n3\n');
-    expect(signals.stdout).toMatch(/^SigBlk:\s0{16}\nSigIgn:\s0{16}\n$/);
+    const masks = [...signals.stdout.matchAll(/^Sig(?:Blk|Ign):\s(\w{16})$/gm)].map(([, mask]) => BigInt(`0x${mask}`));
+    expect(masks.map((mask) => mask & ~LIBC_SIGNALS)).toEqual([0n, 0n]);
   });
 
   test('a program that cannot be executed ends with status 1 and tells stderr', async () => {
