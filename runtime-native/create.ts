@@ -4,6 +4,7 @@
 import { closeSync, existsSync, lstatSync, openSync, readFileSync, statSync } from 'node:fs';
 import { isAlreadyExists, messageOf, unknown } from '../proto/errors';
 import { type Cgroup, openCgroup } from './cgroup/cgroup';
+import { NoCgroup } from './cgroup/none';
 import { validateSpec } from './config/validate';
 import type { CreateOptions, ProcessIo } from './container';
 import type { CompiledFilter } from './credentials';
@@ -14,14 +15,7 @@ import { openMountSources } from './launcher/mount-sources';
 import { MovedDevices } from './launcher/net-devices';
 import { ResourceControl } from './launcher/resource-control';
 import { deliverListener } from './launcher/seccomp-listener';
-import {
-  isPrivileged,
-  mappingsOf,
-  runsInUserNamespace,
-  setOomScore,
-  withoutCgroup,
-  writeMappings,
-} from './launcher/user-namespace';
+import { isPrivileged, mappingsOf, runsInUserNamespace, setOomScore, writeMappings } from './launcher/user-namespace';
 import type { CompiledNamespaces } from './namespaces';
 import type { Plan, SyncPoint } from './operations';
 import { compileCreate } from './plan';
@@ -152,8 +146,9 @@ export function compileLaunch(options: CreateOptions) {
   validateSpec(spec);
   const cgroup = isPrivileged()
     ? openCgroup(spec.linux?.cgroupsPath, id, options.systemdCgroup ?? false)
-    : withoutCgroup(spec.linux?.resources);
+    : new NoCgroup();
   const seccomp = compileSeccomp(spec.linux?.seccomp, options.cacheDir);
+  if (cgroup instanceof NoCgroup) cgroup.apply(spec.linux?.resources ?? {});
   const rdt = spec.linux?.intelRdt ? new ResourceControl(spec.linux.intelRdt, id) : undefined;
   const cgroupFiles = [...cgroup.joinFiles(), ...(rdt?.joinFiles ?? [])];
   return { ...compileCreate(spec, { ...contextOf(options, cgroup), seccomp, cgroupFiles }), cgroup, seccomp, rdt };

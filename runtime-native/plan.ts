@@ -93,7 +93,7 @@ export function compileCreate(spec: Spec, context: CreateContext): CompiledCreat
   const enter = compileEnter(linux, context.noPivotRoot, asItIs);
   const labels = compileLabels(process);
   const operations: Operation[] = [
-    ...compileEntry(process, context.cgroupFiles, namespaces.user === 'new'),
+    ...compileEntry(process, context.cgroupFiles, namespaces.user === 'new' ? 'leave' : 'write'),
     ...namespaces.join,
     ...namespaces.unshare,
     ...(asItIs ? [] : compilePropagation(linux, context.sharedParent)),
@@ -142,7 +142,7 @@ export function compileExec(process: Process, context: ExecContext): Plan {
     inherited: ['pidfd of the container', ...keptNames(context.keptFiles)],
     operations: [
       ...compileAffinity(process.execCPUAffinity?.initial),
-      ...compileEntry(process, context.cgroupFiles),
+      ...compileEntry(process, context.cgroupFiles, context.entry?.isOrdinaryUser ? 'try' : 'write'),
       ...compileAffinity(process.execCPUAffinity?.final),
       ...enterContainer(context.entry ?? USUAL_ENTRY),
       { op: 'currentRoot' },
@@ -201,12 +201,14 @@ function nameSource({ path, idmap }: MountSource): string {
 
 /**
  * While the host's proc is in sight, and before memory is charged to anybody.
- * @param inUserNamespace - where the launcher has to lower the score
+ * @param score - of the out-of-memory killer: left to the launcher for a new user namespace, and only tried by an ordinary
+ * user, who may neither lower it nor, undumpable, write it
  */
-function compileEntry(process: Process, cgroupFiles: readonly string[], inUserNamespace = false): Operation[] {
+function compileEntry(process: Process, cgroupFiles: readonly string[], score: 'write' | 'try' | 'leave'): Operation[] {
   const operations: Operation[] = cgroupFiles.map((path) => ({ op: 'writeFile', path, data: '0' }));
-  if (process.oomScoreAdj !== undefined && !inUserNamespace) {
-    operations.unshift({ op: 'writeFile', path: '/proc/self/oom_score_adj', data: String(process.oomScoreAdj) });
+  if (process.oomScoreAdj !== undefined && score !== 'leave') {
+    const write = { op: 'writeFile', path: '/proc/self/oom_score_adj', data: String(process.oomScoreAdj) } as const;
+    operations.unshift(score === 'try' ? { ...write, optional: true } : write);
   }
   return operations;
 }

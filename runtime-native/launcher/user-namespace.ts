@@ -4,13 +4,10 @@
 import { spawnSync } from 'node:child_process';
 import { closeSync, openSync, readFileSync, readlinkSync, writeFileSync } from 'node:fs';
 import { isErrno, messageOf, unknown } from '../../proto/errors';
-import type { Cgroup } from '../cgroup/cgroup';
-import { CgroupV1 } from '../cgroup/v1';
-import { refuse } from '../config/checks';
 import { launch } from '../launch';
 import { NAMESPACE_FLAGS } from '../native';
 import type { ContainerEntry } from '../plan';
-import type { IdMapping, Linux, LinuxResources } from '../spec';
+import type { IdMapping, Linux } from '../spec';
 
 export interface IdMappings {
   readonly uid: readonly IdMapping[];
@@ -126,15 +123,6 @@ export function setOomScore(pid: number, score: number): void {
     // An ordinary user may only raise it.
     if (isPrivileged() || !isErrno(error, 'EACCES', 'EPERM')) throw error;
   }
-}
-
-/** For an ordinary user: holds nothing and limits nothing. @throws UNKNOWN for limits, which nobody would enforce */
-export function withoutCgroup(resources: LinuxResources | undefined): Cgroup {
-  for (const [name, limit] of Object.entries(resources ?? {})) {
-    if (name === 'devices' || limit === null || Object.keys(limit as object).length === 0) continue;
-    refuse(`linux.resources.${name}`, 'an ordinary user has no cgroups to set it in');
-  }
-  return new CgroupV1([]);
 }
 
 export function isMapped(mappings: readonly IdMapping[] | undefined, id: number): boolean {

@@ -15,6 +15,7 @@ const NEEDED_PACKAGES = [
   'runc',
   'crun',
   'busybox-static',
+  'uidmap',
   'mmdebstrap',
   'libseccomp2',
   'python3',

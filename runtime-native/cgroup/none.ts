@@ -1,0 +1,20 @@
+// In the place of cgroups for an ordinary user, who has no rights over any: holds nothing, limits nothing, and refuses
+// what would need one.
+
+import { refuse } from '../config/checks';
+import type { LinuxResources } from '../spec';
+import { CgroupV1 } from './v1';
+
+export class NoCgroup extends CgroupV1 {
+  constructor() {
+    super([]);
+  }
+
+  /** @throws UNKNOWN for limits, which nobody would enforce; device rules hold without: nodes cannot be made */
+  override apply(resources: LinuxResources): void {
+    for (const [name, limit] of Object.entries(resources)) {
+      if (name === 'devices' || limit === null || Object.keys(limit as object).length === 0) continue;
+      refuse(`linux.resources.${name}`, 'an ordinary user has no cgroups to set it in');
+    }
+  }
+}
