@@ -76,12 +76,16 @@ dist/bin/gantry-shim: shim/launcher.sh dist/shim.js dist/shim.flags
 	chmod 755 $@
 	ln -sf gantry-shim dist/bin/containerd-shim-gantry-v1
 
-dist/runtime.js: $(shell find proto runtime-native -name '*.ts') proto/generated/.done package.json
+dist/runtime.bundle.js: $(shell find proto runtime-native -name '*.ts') proto/generated/.done package.json
 	$(BUNDLE) runtime-native/command/main.ts --define:GANTRY_VERSION=\"$(VERSION)\" --outfile=$@
+	$(BUNDLE) runtime-native/command/start.ts --outfile=dist/runtime.js
 
-dist/bin/gantry-runtime: runtime-native/command/launcher.sh dist/runtime.js
-	@mkdir -p dist/bin
+# As for gantry; the plan of an example is compiled, most of what create does.
+dist/bin/gantry-runtime: runtime-native/command/launcher.sh dist/runtime.bundle.js dist/native/libgantry.so
+	@mkdir -p dist/bin dist/example
 	install -m 755 runtime-native/command/launcher.sh $@
+	test -f dist/example/config.json || $@ spec --bundle dist/example
+	GANTRY_WRITE_CACHE=1 $@ explain --bundle dist/example > /dev/null || true
 
 check: proto/generated/.done
 	@$(NODE) node_modules/typescript/bin/tsc -p tsconfig.json --noEmit

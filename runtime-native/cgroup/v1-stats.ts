@@ -2,7 +2,8 @@
 
 import { readdirSync } from 'node:fs';
 import type { Input } from '../../proto/codec';
-import type { BlkIOEntry, MemoryEntry, Metrics } from '../../proto/generated/io.containerd.cgroups.v1';
+import { type BlkIOEntry, type MemoryEntry, Metrics } from '../../proto/generated/io.containerd.cgroups.v1';
+import type { EncodedStats } from './cgroup';
 import { readControl, readKeyed, readNumber, toCount } from './files';
 
 type Paths = ReadonlyMap<string, string>;
@@ -10,7 +11,12 @@ type Paths = ReadonlyMap<string, string>;
 /** /proc/PID/stat counts in these. */
 const TICK_NS = 10_000_000n;
 
-export function collectStats(paths: Paths): Input<Metrics> {
+/** For an Any. Loaded by v1.ts when somebody asks. @public */
+export function encodeStats(paths: Paths): EncodedStats {
+  return { typeUrl: Metrics.name, value: Metrics.encode(collectStats(paths)) };
+}
+
+function collectStats(paths: Paths): Input<Metrics> {
   const memory = paths.get('memory');
   return {
     ...collectPids(paths.get('pids')),

@@ -1,11 +1,9 @@
 // cgroup v1: one directory in each mounted hierarchy (kernel: admin-guide/cgroup-v1).
 
 import { mkdirSync } from 'node:fs';
-import { Socket } from 'node:net';
 import { dirname } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { isErrno, unknown } from '../../proto/errors';
-import { Metrics } from '../../proto/generated/io.containerd.cgroups.v1';
 import { errorText } from '../failure';
 import type { CgroupHierarchy } from '../mounts';
 import { watchOom } from '../native';
@@ -14,7 +12,6 @@ import type { Cgroup, EncodedStats } from './cgroup';
 import { readControl, readKeyed, readPids, removeGroup, tryWriteControl, writeControl } from './files';
 import type { HierarchyLayout } from './layout';
 import { applyResources } from './v1-resources';
-import { collectStats } from './v1-stats';
 
 export interface Hierarchy extends HierarchyLayout {
   readonly path: string;
@@ -112,7 +109,9 @@ export class CgroupV1 implements Cgroup {
   }
 
   stats(): EncodedStats {
-    return { typeUrl: Metrics.name, value: Metrics.encode(collectStats(this.byController)) };
+    // Loaded when somebody asks: the encoder would be a good part of a short program.
+    const { encodeStats } = require('./v1-stats') as typeof import('./v1-stats');
+    return encodeStats(this.byController);
   }
 
   oomCount(): number {
@@ -124,6 +123,7 @@ export class CgroupV1 implements Cgroup {
     const path = this.byController.get('memory');
     if (path === undefined) return () => {};
     const fd = watchOom(path);
+    const { Socket } = require('node:net') as typeof import('node:net');
     const socket = new Socket({ fd, readable: true, writable: false });
     socket.unref();
     // Closing the fd is the socket's; an error says that the group has gone.

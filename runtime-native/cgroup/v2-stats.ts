@@ -2,7 +2,14 @@
 
 import { readdirSync } from 'node:fs';
 import type { Input } from '../../proto/codec';
-import type { IOEntry, MemoryStat, Metrics, PSIData, PSIStats } from '../../proto/generated/io.containerd.cgroups.v2';
+import {
+  type IOEntry,
+  type MemoryStat,
+  Metrics,
+  type PSIData,
+  type PSIStats,
+} from '../../proto/generated/io.containerd.cgroups.v2';
+import type { EncodedStats } from './cgroup';
 import { readControl, readKeyed, readNumber, toCount } from './files';
 
 /** Fields of MemoryStat by the names that memory.stat has. */
@@ -20,7 +27,12 @@ const MEMORY_FIELDS: Readonly<Record<string, keyof MemoryStat>> = Object.fromEnt
     ]),
 );
 
-export function collectStats(path: string): Input<Metrics> {
+/** For an Any. Loaded by v2.ts when somebody asks. @public */
+export function encodeStats(path: string): EncodedStats {
+  return { typeUrl: Metrics.name, value: Metrics.encode(collectStats(path)) };
+}
+
+function collectStats(path: string): Input<Metrics> {
   const events = readKeyed(path, 'memory.events');
   return {
     pids: { current: readNumber(path, 'pids.current'), limit: readNumber(path, 'pids.max') },

@@ -4,7 +4,6 @@ import { mkdirSync, readFileSync, watch } from 'node:fs';
 import { dirname, join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { isErrno, unknown } from '../../proto/errors';
-import { Metrics } from '../../proto/generated/io.containerd.cgroups.v2';
 import { errorText } from '../failure';
 import type { LinuxResources } from '../spec';
 import type { Cgroup, EncodedStats } from './cgroup';
@@ -13,7 +12,6 @@ import { CGROUP_ROOT } from './layout';
 import { signalEach } from './v1';
 import { applyDevices } from './v2-devices';
 import { applyResources } from './v2-resources';
-import { collectStats } from './v2-stats';
 
 const FREEZE_ATTEMPTS_MAX = 2000;
 const FREEZE_WAIT_MS = 1;
@@ -95,7 +93,9 @@ export class CgroupV2 implements Cgroup {
   }
 
   stats(): EncodedStats {
-    return { typeUrl: Metrics.name, value: Metrics.encode(collectStats(this.path)) };
+    // Loaded when somebody asks: the encoder would be a good part of a short program.
+    const { encodeStats } = require('./v2-stats') as typeof import('./v2-stats');
+    return encodeStats(this.path);
   }
 
   oomCount(): number {

@@ -1,37 +1,23 @@
-// The commands by name, in the order in which help shows them.
+// The commands by name, in the order in which help shows them. Each is loaded when it is wanted, which keeps the others
+// and what they need out of a call.
 
-import { create } from './commands/create';
-import { delete_ } from './commands/delete';
-import { events } from './commands/events';
-import { exec } from './commands/exec';
-import { explain } from './commands/explain';
-import { features } from './commands/features';
-import { kill } from './commands/kill';
-import { list } from './commands/list';
-import { pause, resume } from './commands/pause';
-import { ps } from './commands/ps';
-import { run } from './commands/run';
-import { spec } from './commands/spec';
-import { start } from './commands/start';
-import { state } from './commands/state';
-import { update } from './commands/update';
 import type { Command } from './context';
 
-export const COMMANDS: Readonly<Record<string, Command>> = {
-  create,
-  delete: delete_,
-  events,
-  exec,
-  explain,
-  features,
-  kill,
-  list,
-  pause,
-  ps,
-  resume,
-  run,
-  spec,
-  start,
-  state,
-  update,
+export const COMMANDS: Readonly<Record<string, () => Promise<Command>>> = {
+  create: async () => (await import('./commands/create.js')).create,
+  delete: async () => (await import('./commands/delete.js')).delete_,
+  events: async () => (await import('./commands/events.js')).events,
+  exec: async () => (await import('./commands/exec.js')).exec,
+  explain: async () => (await import('./commands/explain.js')).explain,
+  features: async () => (await import('./commands/features.js')).features,
+  kill: async () => (await import('./commands/kill.js')).kill,
+  list: async () => (await import('./commands/list.js')).list,
+  pause: async () => (await import('./commands/pause.js')).pause,
+  ps: async () => (await import('./commands/ps.js')).ps,
+  resume: async () => (await import('./commands/pause.js')).resume,
+  run: async () => (await import('./commands/run.js')).run,
+  spec: async () => (await import('./commands/spec.js')).spec,
+  start: async () => (await import('./commands/start.js')).start,
+  state: async () => (await import('./commands/state.js')).state,
+  update: async () => (await import('./commands/update.js')).update,
 };

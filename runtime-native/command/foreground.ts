@@ -4,7 +4,7 @@ import { constants } from 'node:os';
 import { isErrno } from '../../proto/errors';
 import { openPidfd, signalPidfd } from '../native';
 import { Reaper } from '../reaper';
-import { Console } from './terminal';
+import type { Console } from './console';
 
 /** The kernel keeps two for itself, a fault is ours, and these are about our own children, reader and terminal. */
 const NOT_PASSED_ON = new Set(
@@ -30,8 +30,14 @@ export function passSignals(pid: number): void {
 
 /** The exit code of a child of ours. */
 export async function waitInForeground(pid: number, terminalFd: number | undefined): Promise<number> {
-  const terminal = terminalFd === undefined ? undefined : new Console(terminalFd);
+  const terminal = terminalFd === undefined ? undefined : await consoleOf(terminalFd);
   const { code } = await new Promise<{ code: number }>((resolve) => Reaper.shared().onExit(pid, resolve));
   await terminal?.close();
   return code;
+}
+
+/** Node's terminals are loaded only for this. */
+async function consoleOf(master: number): Promise<Console> {
+  const { Console } = await import('./console.js');
+  return new Console(master);
 }

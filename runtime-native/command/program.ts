@@ -39,15 +39,15 @@ export async function runProgram(args: readonly string[]): Promise<number> {
     }
     log = openLog(flags);
     const [name = 'help', ...rest] = words;
-    if (name === 'help' || name === 'h' || flags.isSet('help')) return help(rest[0]);
-    const command = COMMANDS[name];
-    if (command === undefined) {
+    if (name === 'help' || name === 'h' || flags.isSet('help')) return await help(rest[0]);
+    const load = COMMANDS[name];
+    if (load === undefined) {
       log.fail(`No help topic for '${name}'`);
       return NO_SUCH_COMMAND;
     }
     if (name === 'exec') code = EXEC_FAILED;
     log.write('debug', `${NAME} ${args.join(' ')}`);
-    return await runCommand(name, command, flags, rest);
+    return await runCommand(name, await load(), flags, rest);
   } catch (error) {
     log.fail(wordsOf(error));
     return code;
@@ -111,14 +111,16 @@ function wordsOf(error: unknown): string {
   return kind !== undefined && message.endsWith(`: ${kind}`) ? message.slice(0, -kind.length - 2) : message;
 }
 
-function help(name: string | undefined): number {
-  const command = name === undefined ? undefined : COMMANDS[name];
-  print(name !== undefined && command !== undefined ? helpOf(name, command) : programHelp());
+async function help(name: string | undefined): Promise<number> {
+  const command = await COMMANDS[name ?? '']?.();
+  print(name !== undefined && command !== undefined ? helpOf(name, command) : await programHelp());
   return 0;
 }
 
-function programHelp(): string {
-  const commands = Object.entries(COMMANDS).map(([name, command]) => `   ${name.padEnd(12)}${command.help}\n`);
+async function programHelp(): Promise<string> {
+  const commands = await Promise.all(
+    Object.entries(COMMANDS).map(async ([name, load]) => `   ${name.padEnd(12)}${(await load()).help}\n`),
+  );
   return (
     `NAME:\n   ${NAME} - runs containers of the Open Container Initiative\n\n` +
     `USAGE:\n   ${NAME} [global options] command [command options] [arguments...]\n\n` +

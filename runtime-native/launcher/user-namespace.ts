@@ -1,7 +1,6 @@
 // User namespaces from the launcher's side: ids for new ones, namespaces that id-map mounts, and which of a container's
 // namespaces a further process has to enter.
 
-import { spawnSync } from 'node:child_process';
 import { closeSync, openSync, readFileSync, readlinkSync, writeFileSync } from 'node:fs';
 import { isErrno, messageOf, unknown } from '../../proto/errors';
 import { launch } from '../launch';
@@ -72,6 +71,7 @@ function writeMap(file: string, path: string, mappings: readonly IdMapping[]): v
 
 function runHelper(program: string, path: string, pid: number, mappings: readonly IdMapping[]): void {
   const numbers = mappings.flatMap(({ containerID, hostID, size }) => [containerID, hostID, size]);
+  const { spawnSync } = require('node:child_process') as typeof import('node:child_process');
   const { error, status, stderr } = spawnSync(program, [pid, ...numbers].map(String), {
     encoding: 'utf8',
     timeout: HELPER_TIMEOUT_MS,
