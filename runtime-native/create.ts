@@ -19,6 +19,7 @@ import { isPrivileged, mappingsOf, runsInUserNamespace, setOomScore, writeMappin
 import type { CompiledNamespaces } from './namespaces';
 import type { Plan, SyncPoint } from './operations';
 import { compileCreate } from './plan';
+import { compileCached, PlanCache } from './plan-cache';
 import { compileSeccomp } from './seccomp';
 import type { Spec } from './spec';
 import {
@@ -39,6 +40,8 @@ export interface Created {
   readonly seccomp: CompiledFilter | undefined;
   readonly terminalFd: number | undefined;
 }
+
+const plans = new PlanCache();
 
 /** Marks errors after the configuration has been understood, as runc words them. */
 const STARTING = 'unable to start container process: ';
@@ -143,7 +146,7 @@ function checkNamespacePaths(spec: Spec): void {
 /** Everything that create decides before it acts. @throws UNKNOWN in runc's words */
 export function compileLaunch(options: CreateOptions) {
   const { spec, id } = options;
-  validateSpec(spec);
+  const contexts = plans.contextsOf(spec, validateSpec);
   const cgroup = isPrivileged()
     ? openCgroup(spec.linux?.cgroupsPath, id, options.systemdCgroup ?? false)
     : new NoCgroup();
@@ -151,7 +154,8 @@ export function compileLaunch(options: CreateOptions) {
   if (cgroup instanceof NoCgroup) cgroup.apply(spec.linux?.resources ?? {});
   const rdt = spec.linux?.intelRdt ? new ResourceControl(spec.linux.intelRdt, id) : undefined;
   const cgroupFiles = [...cgroup.joinFiles(), ...(rdt?.joinFiles ?? [])];
-  return { ...compileCreate(spec, { ...contextOf(options, cgroup), seccomp, cgroupFiles }), cgroup, seccomp, rdt };
+  const context = { ...contextOf(options, cgroup), seccomp, cgroupFiles };
+  return { ...compileCached(contexts, spec, context, compileCreate), cgroup, seccomp, rdt };
 }
 
 async function launchFirst(
