@@ -5,9 +5,9 @@ import { spawn } from 'node:child_process';
 import {
   chmodSync,
   chownSync,
-  lstatSync,
   mkdirSync,
   mkdtempSync,
+  openSync,
   readdirSync,
   readFileSync,
   rmSync,
@@ -62,14 +62,13 @@ describeUnless(missingForContainers())('attacks from a user namespace', () => {
     expect(stdout).toBe('0000000000000000\n');
   });
 
-  test('CVE-2019-5736: the host cannot be reached through /proc/self/exe, nor traced before the exec', async () => {
+  test('CVE-2019-5736: the host cannot be reached through /proc/self/exe', async () => {
     const itself = await run('exec /proc/self/exe true');
     const container = await runtime.create(runtime.optionsFor(['sleep', '100'], withUser()));
 
     // It is the image's busybox by now.
     expect(itself.stderr).toContain('applet not found');
-    // Not dumpable: root of the container does not own the files of the process that is about to become it.
-    expect(lstatSync(`/proc/${container.pid}/fd`).uid).toBe(0);
+    expect(() => openSync(`/proc/${container.pid}/exe`, 'r+')).toThrow(/ETXTBSY|EPERM|EACCES/);
   });
 
   test('CVE-2024-21626: trees and listeners that were handed over are not inherited', async () => {
