@@ -11,7 +11,12 @@ export const SHIM_FLAGS: readonly string[] = [
 ];
 
 /** Those of the zygote that forks shims: a child has none of its threads, and wants the compiled code of a rehearsal. */
-export const ZYGOTE_FLAGS: readonly string[] = ['--single-threaded', '--no-flush-bytecode', '--no-memory-reducer', ...SHIM_FLAGS];
+export const ZYGOTE_FLAGS: readonly string[] = [
+  '--single-threaded',
+  '--no-flush-bytecode',
+  '--no-memory-reducer',
+  ...SHIM_FLAGS,
+];
 
 /** Environment that makes a shim small: a fixed threshold keeps glibc from holding on to memory (mallopt(3)), 1.2 MB. */
 export const SHIM_ENVIRONMENT: Readonly<Record<string, string>> = { MALLOC_TRIM_THRESHOLD_: '131072' };
