@@ -146,7 +146,7 @@ export class Container {
       pid,
       pidfd: pidfdOf(pid, state.pidStartTime),
       terminalFd: undefined,
-      cgroup: reopenCgroup(state.cgroupPaths),
+      cgroup: reopenCgroup(state.cgroupPaths, state.systemdCgroup),
       spec: spec ?? { ociVersion: '1.0.2', annotations, hooks: { poststop } },
       seccomp: undefined,
       cacheDir,
@@ -221,8 +221,8 @@ export class Container {
   }
 
   /** Changes limits of the running container; what is not given stays. @throws UNKNOWN in runc's words */
-  update(resources: LinuxResources): void {
-    this.parts.cgroup.apply(resources, true);
+  async update(resources: LinuxResources): Promise<void> {
+    await this.parts.cgroup.apply(resources, true);
   }
 
   /** Of all processes of the container, in the caller's pid namespace. */

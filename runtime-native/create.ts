@@ -96,7 +96,7 @@ async function createLocked(options: CreateOptions, compiled: Compiled, undo: Un
   }
   return starting(async () => {
     undo.add('cgroups', () => cgroup.remove());
-    cgroup.create();
+    await cgroup.create();
     await inInit(() => setLimits(cgroup, spec));
     undo.add('resource control', () => compiled.rdt?.remove());
     compiled.rdt?.create();
@@ -105,6 +105,7 @@ async function createLocked(options: CreateOptions, compiled: Compiled, undo: Un
     const devices = new MovedDevices();
     undo.add('network devices', () => devices.restore());
     const terminalFd = await follow(init, options, undo, devices);
+    cgroup.settled();
     saveState(root, stateOf(options, cgroup, init.pid));
     // From here on it does not need us: state.json says where it is.
     if (options.startSocket) init.proceed();
@@ -253,15 +254,15 @@ function mapIds(pid: number, { linux, process }: Spec): void {
   if (process?.oomScoreAdj !== undefined) setOomScore(pid, process.oomScoreAdj);
 }
 
-function setLimits(cgroup: Cgroup, spec: Spec): void {
+async function setLimits(cgroup: Cgroup, spec: Spec): Promise<void> {
   try {
-    cgroup.apply(spec.linux?.resources ?? {}, false);
+    await cgroup.apply(spec.linux?.resources ?? {}, false);
   } catch (error) {
     throw unknown(`error setting cgroup config for procHooks process: ${messageOf(error)}`, { cause: error });
   }
 }
 
-async function inInit(body: () => void | Promise<void>): Promise<void> {
+async function inInit(body: () => Promise<void>): Promise<void> {
   try {
     await body();
   } catch (error) {

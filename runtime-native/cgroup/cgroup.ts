@@ -7,6 +7,7 @@ import { unknown } from '../../proto/errors';
 import type { CgroupHierarchy } from '../mounts';
 import type { LinuxResources } from '../spec';
 import { hostLayout, layoutOf } from './layout';
+import { groupOfUnit, type Unit } from './systemd-group';
 import { CgroupV1 } from './v1';
 import { CgroupV2 } from './v2';
 
@@ -20,9 +21,11 @@ export interface Cgroup {
   /** What load() needs to find it again: v1 hierarchy name (or "" for v2) to absolute directory. */
   readonly paths: Readonly<Record<string, string>>;
   /** Makes the directories; those that exist are taken over. */
-  create(): void;
+  create(): void | Promise<void>;
   /** @param update - of a running container: devices stay as they are */
-  apply(resources: LinuxResources, update: boolean): void;
+  apply(resources: LinuxResources, update: boolean): void | Promise<void>;
+  /** To be called when the container's first process is in it. */
+  settled(): void;
   /** Files into which a process writes "0" to join. */
   joinFiles(): string[];
   /** A directory for CLONE_INTO_CGROUP, opened by the caller; undefined when joinFiles has to be used. */
@@ -51,8 +54,13 @@ export interface Cgroup {
  * @throws UNKNOWN when the host has no cgroups mounted
  */
 export function openCgroup(cgroupsPath: string | undefined, id: string, systemd: boolean): Cgroup {
+  if (!systemd) return openPath(cgroupsPath || id);
+  const path = systemdPath(cgroupsPath ?? '', id);
+  return groupOfUnit(openPath(path), unitOf(path));
+}
+
+function openPath(path: string): CgroupV1 | CgroupV2 {
   const layout = hostLayout();
-  const path = systemd ? systemdPath(cgroupsPath ?? '', id) : cgroupsPath || id;
   if (layout.version === 2) {
     const parent = path.startsWith('/') ? '/' : layout.own;
     return new CgroupV2(posix.join(layout.mountpoint, parent, clean(path)));
@@ -66,8 +74,14 @@ export function openCgroup(cgroupsPath: string | undefined, id: string, systemd:
   );
 }
 
-/** The same from the paths of a saved state. */
-export function reopenCgroup(paths: Readonly<Record<string, string>>): Cgroup {
+/** The same from a saved state. */
+export function reopenCgroup(paths: Readonly<Record<string, string>>, systemd: boolean): Cgroup {
+  const group = reopenPaths(paths);
+  const [path] = Object.values(paths);
+  return systemd && path !== undefined ? groupOfUnit(group, unitOf(path)) : group;
+}
+
+function reopenPaths(paths: Readonly<Record<string, string>>): CgroupV1 | CgroupV2 {
   const layout = hostLayout();
   const unified = paths[''];
   if (layout.version === 2 || unified !== undefined) return new CgroupV2(unified ?? '');
@@ -99,7 +113,7 @@ export function cgroupOfProcess(pid: number): Cgroup | undefined {
 
 /** Moves a process into the cgroup of a path as in cgroupsPath, which is made if need be. */
 export function joinCgroup(pid: number, path: string): void {
-  const cgroup = openCgroup(path, '', false);
+  const cgroup = openPath(path);
   cgroup.create();
   for (const directory of Object.values(cgroup.paths)) {
     writeFileSync(posix.join(directory, 'cgroup.procs'), String(pid));
@@ -120,12 +134,19 @@ export function systemdPath(cgroupsPath: string, id: string): string {
       `expected cgroupsPath to be of format "slice:prefix:name" for systemd cgroups, got "${cgroupsPath}" instead`,
     );
   const unit = name.endsWith('.slice') ? name : `${prefix === '' ? name : `${prefix}-${name}`}.scope`;
+  if (unit.includes('/')) throw unknown(`invalid unit name: ${unit}`);
   return posix.join('/', expandSlice(slice === '' ? 'system.slice' : slice), unit);
+}
+
+function unitOf(path: string): Unit {
+  const slice = posix.basename(posix.dirname(path));
+  return { name: posix.basename(path), slice: slice.endsWith('.slice') ? slice : '-.slice' };
 }
 
 function expandSlice(slice: string): string {
   const base = slice.replace(/\.slice$/, '');
-  if (base === '-' || base === '') return '/';
+  if (base === '-') return '/';
   const parts = base.split('-');
+  if (base === slice || slice.includes('/') || parts.includes('')) throw unknown(`invalid slice name: ${slice}`);
   return parts.map((_, index) => `${parts.slice(0, index + 1).join('-')}.slice`).join('/');
 }

@@ -47,6 +47,8 @@ export class CgroupV1 implements Cgroup {
     applyResources(this.byController, resources, update);
   }
 
+  settled(): void {}
+
   joinFiles(): string[] {
     return this.hierarchies.map(({ path }) => `${path}/tasks`);
   }

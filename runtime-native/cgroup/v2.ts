@@ -41,6 +41,8 @@ export class CgroupV2 implements Cgroup {
     if (!update) applyDevices(this.path, resources.devices ?? []);
   }
 
+  settled(): void {}
+
   joinFiles(): string[] {
     return [];
   }

@@ -122,7 +122,7 @@ describeUnless(missingForContainers())('Container', () => {
       spec.linux.resources = { ...spec.linux.resources, memory: { limit: 32 << 20 }, pids: { limit: 20 } } as never;
     });
 
-    container.update({
+    await container.update({
       memory: { limit: 48 << 20, swap: 96 << 20 },
       pids: { limit: 40 },
       cpu: { shares: 100, quota: 20000, period: 100000 },
@@ -131,7 +131,7 @@ describeUnless(missingForContainers())('Container', () => {
     expect(limitsOf(container)).toEqual({ memory: 48n << 20n, pids: { current: 1n, limit: 40n }, hasRun: true });
     // Version 2 takes a limit below what is in use, and ends processes.
     if (container.stats().typeUrl === MetricsV2.name) return;
-    expect(() => container.update({ memory: { limit: 4096 } })).toThrow(
+    await expect(container.update({ memory: { limit: 4096 } })).rejects.toThrow(
       /unable to set memory limit to 4096 \(current usage: \d+/,
     );
   });

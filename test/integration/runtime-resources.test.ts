@@ -45,7 +45,7 @@ describeUnless(missingForContainers() ?? needsFile('/usr/sbin/runc', 'package ru
     async use(resources, body) {
       const options = bench.optionsFor(SLEEP, (spec) => setResources(spec, resources));
       const container = await bench.create(options);
-      await body(options.spec.linux?.cgroupsPath ?? '', async (changed) => container.update(changed));
+      await body(options.spec.linux?.cgroupsPath ?? '', (changed) => container.update(changed));
       await container.delete();
     },
   };

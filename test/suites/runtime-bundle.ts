@@ -42,8 +42,9 @@ export interface TestBundle {
   remove(): void;
 }
 
-export function makeBundle(): TestBundle {
-  const path = mkdtempSync(join(tmpdir(), 'gantry-runtime-'));
+/** @param parent - directory to make it in */
+export function makeBundle(parent = tmpdir()): TestBundle {
+  const path = mkdtempSync(join(parent, 'gantry-runtime-'));
   const rootfs = join(path, 'rootfs');
   for (const directory of DIRECTORIES) mkdirSync(join(rootfs, directory), { recursive: true });
   copyFileSync(BUSYBOX ?? '', join(rootfs, 'bin/busybox'));

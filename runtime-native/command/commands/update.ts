@@ -39,9 +39,9 @@ export const update: Command = {
     const { flags } = context;
     const path = flags.text('resources');
     const resources = path === undefined ? fromFlags(flags) : (readJson(path === '-' ? STDIN : path) as LinuxResources);
-    await withContainer(context, (container) => {
+    await withContainer(context, async (container) => {
       if (container.status() === 'stopped') throw unknown('container not running');
-      container.update(resources);
+      await container.update(resources);
     });
     return 0;
   },
