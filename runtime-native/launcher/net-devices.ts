@@ -2,7 +2,7 @@
 // addresses; when the container cannot be made after all, they come back.
 
 import { closeSync, openSync } from 'node:fs';
-import { unknown } from '../../proto/errors';
+import { isErrno, unknown } from '../../proto/errors';
 import { errorText } from '../failure';
 import { moveDevice } from '../native';
 import type { Linux } from '../spec';
@@ -28,15 +28,19 @@ export class MovedDevices {
     }
   }
 
+  /** @throws UNKNOWN with those that stay in the container's namespace, which takes them along */
   restore(): void {
+    const failures: string[] = [];
     for (const { name, newName } of this.moved.splice(0).reverse()) {
       try {
         moveDevice(this.container, this.host, newName, name);
-      } catch {
-        // It has never been there.
+      } catch (error) {
+        // What has never been there need not come back.
+        if (!isErrno(error, 'ENODEV')) failures.push(`${name}: ${errorText(error)}`);
       }
     }
     this.close();
+    if (failures.length > 0) throw unknown(failures.join(', '));
   }
 
   /** When the container keeps them. */

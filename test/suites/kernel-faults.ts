@@ -10,10 +10,14 @@ type CallName = string;
 /** What may fail on the way to a container. Calls that give back (close, unlink, rmdir, kill) only happen later. */
 const FILE_CALLS = ['mkdirSync', 'openSync', 'readFileSync', 'readdirSync', 'renameSync', 'writeFileSync'] as const;
 const NATIVE_CALLS = new Set([
+  'gantry_descriptor_of',
+  'gantry_idmap_tree',
   'gantry_launch',
   'gantry_listen_at',
   'gantry_lock',
   'gantry_memfd',
+  'gantry_move_device',
+  'gantry_open_tree',
   'gantry_pidfd_open',
   'gantry_send_byte',
   'gantry_socketpair',
