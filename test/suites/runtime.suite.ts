@@ -9,6 +9,7 @@ import { filesystemCases } from './runtime-filesystem';
 import { hookCases } from './runtime-hooks';
 import { isolationCases } from './runtime-isolation';
 import { processCases } from './runtime-process';
+import { userCases } from './runtime-user';
 
 /** Defines the cases for one runtime. */
 export function runtimeSuite(runtime: RuntimeUnderTest): void {
@@ -40,6 +41,9 @@ export function runtimeSuite(runtime: RuntimeUnderTest): void {
   });
   describe('isolation', () => {
     isolationCases({ run, sh, out });
+  });
+  describe('namespaces and ids', () => {
+    userCases({ run, sh, out });
   });
   describe('errors of create', () => {
     errorCases({ run, sh, out });
