@@ -115,7 +115,7 @@ async function createLocked(options: CreateOptions, compiled: Compiled, undo: Un
 }
 
 /** @param pid - 0 as long as there is no process */
-function stateOf(options: CreateOptions, cgroup: Cgroup, pid: number): SavedState {
+export function stateOf(options: CreateOptions, cgroup: Cgroup, pid: number): SavedState {
   const { spec } = options;
   return {
     id: options.id,
@@ -254,7 +254,7 @@ function mapIds(pid: number, { linux, process }: Spec): void {
   if (process?.oomScoreAdj !== undefined) setOomScore(pid, process.oomScoreAdj);
 }
 
-async function setLimits(cgroup: Cgroup, spec: Spec): Promise<void> {
+export async function setLimits(cgroup: Cgroup, spec: Spec): Promise<void> {
   try {
     await cgroup.apply(spec.linux?.resources ?? {}, false);
   } catch (error) {
@@ -291,7 +291,7 @@ export function stdioOf(io: ProcessIo | 'terminal'): [number, number, number] {
   return io === 'terminal' ? [-1, -1, -1] : [io.stdin, io.stdout, io.stderr];
 }
 
-function checkRootfs(rootfs: string): void {
+export function checkRootfs(rootfs: string): void {
   try {
     if (statSync(rootfs).isDirectory()) return;
   } catch (error) {

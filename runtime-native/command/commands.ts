@@ -4,6 +4,7 @@
 import type { Command } from './context';
 
 export const COMMANDS: Readonly<Record<string, () => Promise<Command>>> = {
+  checkpoint: async () => (await import('./commands/checkpoint.js')).checkpoint,
   create: async () => (await import('./commands/create.js')).create,
   delete: async () => (await import('./commands/delete.js')).delete_,
   events: async () => (await import('./commands/events.js')).events,
@@ -14,6 +15,7 @@ export const COMMANDS: Readonly<Record<string, () => Promise<Command>>> = {
   list: async () => (await import('./commands/list.js')).list,
   pause: async () => (await import('./commands/pause.js')).pause,
   ps: async () => (await import('./commands/ps.js')).ps,
+  restore: async () => (await import('./commands/restore.js')).restore,
   resume: async () => (await import('./commands/pause.js')).resume,
   run: async () => (await import('./commands/run.js')).run,
   spec: async () => (await import('./commands/spec.js')).spec,

@@ -2,7 +2,7 @@
 
 import { constants, mkdirSync, openSync, writeSync } from 'node:fs';
 import { join } from 'node:path';
-import { unknown } from '../../proto/errors';
+import { errorKind, messageOf, unknown } from '../../proto/errors';
 import { Container } from '../container';
 import { lockContainer } from '../state';
 import type { Flags, FlagTable } from './flags';
@@ -86,4 +86,11 @@ export function openLog(path: string): number {
 export function stateDirectory(): string {
   const runtimeDirectory = process.env['XDG_RUNTIME_DIR'];
   return process.getuid?.() !== 0 && runtimeDirectory ? join(runtimeDirectory, 'gantry') : '/run/gantry';
+}
+
+/** Without the words of the kind, which are those of the daemon's API. */
+export function wordsOf(error: unknown): string {
+  const message = messageOf(error);
+  const kind = errorKind(error);
+  return kind !== undefined && message.endsWith(`: ${kind}`) ? message.slice(0, -kind.length - 2) : message;
 }

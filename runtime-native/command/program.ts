@@ -1,9 +1,9 @@
 // The program around the commands: its own flags, help, and how failures become messages and exit codes.
 
-import { errorKind, messageOf, unknown } from '../../proto/errors';
+import { unknown } from '../../proto/errors';
 import { COMMANDS } from './commands';
 import type { Command, Context } from './context';
-import { print, stateDirectory } from './context';
+import { print, stateDirectory, wordsOf } from './context';
 import { type Flags, type FlagTable, parseFlags } from './flags';
 import { Log } from './log';
 import { versionText } from './version';
@@ -102,13 +102,6 @@ function usage<T>(name: string, command: Command, body: () => T): T {
     print(`Incorrect Usage.\n\n${helpOf(name, command)}`);
     throw error;
   }
-}
-
-/** Without the words of the kind, which are those of the daemon's API. */
-function wordsOf(error: unknown): string {
-  const message = messageOf(error);
-  const kind = errorKind(error);
-  return kind !== undefined && message.endsWith(`: ${kind}`) ? message.slice(0, -kind.length - 2) : message;
 }
 
 async function help(name: string | undefined): Promise<number> {

@@ -175,14 +175,31 @@ OPERATION(op_change_directory)
 	return -ENOENT;
 }
 
-/* The process may open its own stdio again through /proc/self/fd. /dev/null belongs to all and stays as it is. */
+/* The host's /dev/null becomes the container's, so that nothing of the host's /dev is held; a checkpoint needs that too. */
+static void reopen_null(int fd)
+{
+	struct statx st;
+	int own = open_in_root("/dev/null", O_RDWR | O_NOCTTY, 0);
+
+	if (own < 0)
+		return;
+	if (!stat_of(own, &st) && is_device(&st, S_IFCHR, 1, 3))
+		SYS3(dup3, own, fd, 0);
+	close_fd(own);
+}
+
+/* The process may open its own stdio again through /proc/self/fd. */
 OPERATION(op_stdio_owner)
 {
 	for (int fd = 0; fd <= 2; fd++) {
 		struct statx st;
 		long result = stat_of(fd, &st);
 
-		if (result < 0 || st.stx_uid == op->a || is_device(&st, S_IFCHR, 1, 3))
+		if (!result && is_device(&st, S_IFCHR, 1, 3)) {
+			reopen_null(fd);
+			continue;
+		}
+		if (result < 0 || st.stx_uid == op->a)
 			continue;
 		result = SYS3(fchown, fd, op->a, st.stx_gid);
 		if (result < 0 && result != -EINVAL && result != -EPERM && result != -EROFS)

@@ -1,9 +1,9 @@
 // create: everything up to the moment before the program runs. And what run does the same way.
 
-import { messageOf, unknown } from '../../../proto/errors';
+import { unknown } from '../../../proto/errors';
 import { Container } from '../../container';
 import { bundleOptions, checkTerminal, hasTerminal } from '../bundle';
-import type { Command, Context } from '../context';
+import { type Command, type Context, wordsOf } from '../context';
 import { passedFiles, withEnvironment } from '../files';
 import type { FlagTable } from '../flags';
 import { writePidFile } from '../pid-file';
@@ -63,7 +63,7 @@ export async function announce(container: Container, { flags }: Context, detache
     writePidFile(flags.text('pid-file'), container.pid);
   } catch (error) {
     await container.delete();
-    throw unknown(`runc create failed: ${messageOf(error)}`, { cause: error });
+    throw unknown(`runc create failed: ${wordsOf(error)}`, { cause: error });
   }
 }
 
@@ -71,6 +71,6 @@ function saying<T>(what: string, body: () => T): T {
   try {
     return body();
   } catch (error) {
-    throw unknown(`runc ${what} failed: ${messageOf(error)}`, { cause: error });
+    throw unknown(`runc ${what} failed: ${wordsOf(error)}`, { cause: error });
   }
 }

@@ -1,11 +1,11 @@
 // exec: one more process in a running container.
 
-import { messageOf, unknown } from '../../../proto/errors';
+import { unknown } from '../../../proto/errors';
 import { Container } from '../../container';
 import type { Capabilities, Process } from '../../spec';
 import { loadSpec } from '../../state';
 import { checkTerminal, readJson } from '../bundle';
-import { type Command, type Context, idOf } from '../context';
+import { type Command, type Context, idOf, wordsOf } from '../context';
 import { passedFiles } from '../files';
 import type { Flags } from '../flags';
 import { passSignals, waitInForeground } from '../foreground';
@@ -38,7 +38,7 @@ export const exec: Command = {
     try {
       return await runExec(context);
     } catch (error) {
-      const message = messageOf(error);
+      const message = wordsOf(error);
       throw message.startsWith('exec failed: ') ? error : unknown(`exec failed: ${message}`, { cause: error });
     }
   },

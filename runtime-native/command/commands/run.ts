@@ -1,8 +1,8 @@
 // run: create and start, and unless detached the whole life of a container.
 
-import { messageOf, unknown } from '../../../proto/errors';
+import { unknown } from '../../../proto/errors';
 import type { Container } from '../../container';
-import type { Command, Context } from '../context';
+import { type Command, type Context, wordsOf } from '../context';
 import { passSignals, waitInForeground } from '../foreground';
 import { announce, CREATE_FLAGS, createFor } from './create';
 
@@ -20,7 +20,7 @@ export const run: Command = {
     try {
       return await runContainer(context);
     } catch (error) {
-      throw unknown(`runc run failed: ${messageOf(error).replace(/^runc (create|start) failed: /, '')}`, {
+      throw unknown(`runc run failed: ${wordsOf(error).replace(/^runc (create|start) failed: /, '')}`, {
         cause: error,
       });
     }
