@@ -17,7 +17,7 @@ import { type Envelope, RuntimeInfo, RuntimeRequest } from '../../proto/generate
 import { HealthService } from '../../proto/generated/grpc.health.v1';
 import { describeUnless } from '../setup/needs';
 import { Gantryd, missingForDaemon } from './gantryd';
-import { type Client, client } from './tasks-daemon';
+import { type Client, client } from './grpc-client';
 
 const suite = describeUnless(missingForDaemon());
 

@@ -9,7 +9,7 @@ import { NamespacesService } from '../../proto/generated/containerd.services.nam
 import { VersionService } from '../../proto/generated/containerd.services.version.v1';
 import { describeUnless, needsFile, testUnless } from '../setup/needs';
 import { Gantryd, missingForDaemon } from './gantryd';
-import { client } from './tasks-daemon';
+import { client } from './grpc-client';
 
 const suite = describeUnless(missingForDaemon());
 

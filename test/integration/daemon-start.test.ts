@@ -10,7 +10,7 @@ import { VersionService } from '../../proto/generated/containerd.services.versio
 import { Any } from '../../proto/generated/google.protobuf';
 import { describeUnless } from '../setup/needs';
 import { Gantryd, missingForDaemon, PROGRAM, runGantryd } from './gantryd';
-import { client } from './tasks-daemon';
+import { client } from './grpc-client';
 
 const suite = describeUnless(missingForDaemon());
 

@@ -19,7 +19,7 @@ import { join, resolve } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import * as grpc from '@grpc/grpc-js';
 import { PROCESS_URL, packJson, SPEC_URL } from '../../proto/any';
-import type { Input, Method } from '../../proto/codec';
+import type { Input } from '../../proto/codec';
 import { ContainersService } from '../../proto/generated/containerd.services.containers.v1';
 import {
   ContentService,
@@ -33,6 +33,7 @@ import type { Envelope } from '../../proto/generated/containerd.types';
 import { NAMESPACE_HEADER } from '../../proto/ids';
 import { processesOf, shimIn } from '../setup/leftovers';
 import { needsFile, needsRoot } from '../setup/needs';
+import { type Client, client } from './grpc-client';
 
 const PROJECT = resolve(__dirname, '..', '..');
 const BUSYBOX = ['/usr/bin/busybox', '/bin/busybox'].find((path) => existsSync(path));
@@ -52,34 +53,6 @@ export interface ShimConfig {
 export function missingForTasks(): string | undefined {
   if (BUSYBOX === undefined) return 'needs a static busybox (package busybox-static)';
   return needsRoot() ?? needsFile(gantryd(), 'make build');
-}
-
-export type Client<S> = {
-  [K in keyof S]: S[K] extends Method<infer Req, infer Res, 'unary'>
-    ? (request: Input<Req>, options?: { timeoutMs?: number; namespace?: string }) => Promise<Res>
-    : never;
-};
-
-/** A client whose unary methods answer with promises. */
-export function client<S>(definition: S, address: string, namespace: string): Client<S> & { close(): void } {
-  const Constructor = grpc.makeGenericClientConstructor(definition as unknown as grpc.ServiceDefinition, 'service');
-  const raw = new Constructor(`unix:${address}`, grpc.credentials.createInsecure(), {
-    'grpc.initial_reconnect_backoff_ms': 50,
-    'grpc.max_reconnect_backoff_ms': 100,
-  });
-  const call =
-    (name: string) =>
-    (request: unknown, options: { timeoutMs?: number; namespace?: string } = {}) => {
-      const metadata = new grpc.Metadata();
-      metadata.set(NAMESPACE_HEADER, options.namespace ?? namespace);
-      const deadline = Date.now() + (options.timeoutMs ?? 20_000);
-      return new Promise((fulfil, reject) => {
-        const done = (error: unknown, response: unknown) => (error ? reject(error) : fulfil(response));
-        (raw as unknown as Record<string, (...args: unknown[]) => void>)[name]?.(request, metadata, { deadline }, done);
-      });
-    };
-  const methods = Object.keys(definition as object).map((name) => [name, call(name)]);
-  return Object.assign(Object.fromEntries(methods), { close: () => raw.close() });
 }
 
 export interface Recorder {
