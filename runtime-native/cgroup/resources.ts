@@ -1,4 +1,4 @@
-// Limits that cgroup v1 and v2 have in common.
+// Limits and counters that cgroup v1 and v2 have in common.
 
 import { isErrno, unknown } from '../../proto/errors';
 import type { LinuxResources, MemoryResources } from '../spec';
@@ -28,6 +28,30 @@ export function applyRdma({ rdma }: LinuxResources, directory: () => string): vo
     const objects = hcaObjects === undefined ? '' : ` hca_object=${hcaObjects}`;
     setControl('rdma', directory(), 'rdma.max', `${device}${handles}${objects}`);
   }
+}
+
+interface RdmaEntry {
+  readonly device: string;
+  readonly hcaHandles: number;
+  readonly hcaObjects: number;
+}
+
+const RDMA_MAX = 2 ** 32 - 1;
+
+export function rdmaStat(path: string): { current: RdmaEntry[]; limit: RdmaEntry[] } {
+  return { current: rdmaEntries(path, 'rdma.current'), limit: rdmaEntries(path, 'rdma.max') };
+}
+
+/** Lines "mlx5_1 hca_handle=2 hca_object=max". */
+function rdmaEntries(path: string, file: string): RdmaEntry[] {
+  return (readControl(path, file) ?? '').split('\n').flatMap((line) => {
+    const [, device] = /^(\S+) hca_/.exec(line) ?? [];
+    const count = (name: string) => {
+      const value = new RegExp(`${name}=(\\w+)`).exec(line)?.[1] ?? '0';
+      return value === 'max' ? RDMA_MAX : Number(value);
+    };
+    return device === undefined ? [] : [{ device, hcaHandles: count('hca_handle'), hcaObjects: count('hca_object') }];
+  });
 }
 
 /** Does both; where the kernel finds the first invalid as long as the second is not done, once more. */

@@ -5,6 +5,7 @@ import type { Input } from '../../proto/codec';
 import { type BlkIOEntry, type MemoryEntry, Metrics } from '../../proto/generated/io.containerd.cgroups.v1';
 import type { EncodedStats } from './cgroup';
 import { readControl, readKeyed, readNumber, toCount } from './files';
+import { rdmaStat } from './resources';
 
 type Paths = ReadonlyMap<string, string>;
 
@@ -24,6 +25,7 @@ function collectStats(paths: Paths): Input<Metrics> {
     ...(memory === undefined ? {} : collectMemory(memory)),
     ...collectBlkio(paths.get('blkio')),
     ...collectHugetlb(paths.get('hugetlb')),
+    ...collectRdma(paths.get('rdma')),
   };
 }
 
@@ -145,13 +147,23 @@ function blkioEntries(path: string, file: string): Input<BlkIOEntry>[] {
     return [
       {
         op: rest.length > 1 ? (rest[0] ?? '') : '',
-        device: '',
+        device: deviceNode(device),
         major: toCount(major),
         minor: toCount(minor),
         value: toCount(value),
       },
     ];
   });
+}
+
+/** The node that the kernel names for a device's number; empty when the device has gone. */
+function deviceNode(device: string): string {
+  const name = /^DEVNAME=(.*)$/m.exec(readControl('/sys/dev/block', `${device}/uevent`) ?? '')?.[1];
+  return name === undefined ? '' : `/dev/${name}`;
+}
+
+function collectRdma(path: string | undefined): Input<Metrics> {
+  return path === undefined ? {} : { rdma: rdmaStat(path) };
 }
 
 function collectHugetlb(path: string | undefined): Input<Metrics> {

@@ -11,6 +11,7 @@ import {
 } from '../../proto/generated/io.containerd.cgroups.v2';
 import type { EncodedStats } from './cgroup';
 import { readControl, readKeyed, readNumber, toCount } from './files';
+import { rdmaStat } from './resources';
 
 /** Fields of MemoryStat by the names that memory.stat has. */
 const MEMORY_FIELDS: Readonly<Record<string, keyof MemoryStat>> = Object.fromEntries(
@@ -48,6 +49,7 @@ function collectStats(path: string): Input<Metrics> {
     },
     io: { usage: collectIo(path), psi: collectPressure(path, 'io.pressure') },
     hugetlb: collectHugetlb(path),
+    rdma: rdmaStat(path),
   };
 }
 

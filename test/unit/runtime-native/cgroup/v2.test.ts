@@ -66,6 +66,8 @@ describe('CgroupV2', () => {
         'some avg10=1.50 avg60=0.00 avg300=0.00 total=99\nfull avg10=0.00 avg60=0.00 avg300=0.00 total=1\n',
       'pids.current': '3\n',
       'pids.max': '10\n',
+      'rdma.current': 'mlx5_1 hca_handle=2 hca_object=3\n',
+      'rdma.max': 'mlx5_1 hca_handle=9 hca_object=max\n',
       'io.stat': '8:0 rbytes=1 wbytes=2 rios=3 wios=4 dbytes=0 dios=0\n',
     });
 
@@ -81,6 +83,10 @@ describe('CgroupV2', () => {
     });
     expect(metrics.memoryEvents).toMatchObject({ oom: 2n, oomKill: 1n });
     expect(metrics.cpu).toMatchObject({ usageUsec: 10n, psi: { some: { avg10: 1.5, total: 99n } } });
+    expect(metrics.rdma).toEqual({
+      current: [{ device: 'mlx5_1', hcaHandles: 2, hcaObjects: 3 }],
+      limit: [{ device: 'mlx5_1', hcaHandles: 9, hcaObjects: 2 ** 32 - 1 }],
+    });
     expect(metrics.io?.usage).toEqual([{ major: 8n, minor: 0n, rbytes: 1n, wbytes: 2n, rios: 3n, wios: 4n }]);
   });
 
