@@ -79,7 +79,7 @@ static int with_socket(int fd, int result)
 	return error;
 }
 
-/* A listening SOCK_SEQPACKET socket. */
+/* A listening SOCK_SEQPACKET socket, which only its owner may use: the file takes the mode that the socket has before. */
 int gantry_listen_at(int directory, const char *name)
 {
 	struct sockaddr_un address;
@@ -87,7 +87,7 @@ int gantry_listen_at(int directory, const char *name)
 
 	if (fd < 0)
 		return fd;
-	return with_socket(fd, bind(fd, (struct sockaddr *)&address, sizeof(address)) || listen(fd, 1));
+	return with_socket(fd, fchmod(fd, 0600) || bind(fd, (struct sockaddr *)&address, sizeof(address)) || listen(fd, 1));
 }
 
 /* A connected socket; with stream of that type, else SOCK_SEQPACKET. */

@@ -11,6 +11,7 @@ import {
   openSync,
   readdirSync,
   readFileSync,
+  rmdirSync,
   rmSync,
   symlinkSync,
   writeFileSync,
@@ -285,6 +286,23 @@ describeUnless(missingForContainers())('attacks', () => {
       expect(created.error).toMatch(refused);
       await expect(runtime.exec(container, ['true'], { user })).rejects.toThrow(refused);
     }
+  });
+
+  test('CVE-2024-25621: what is kept of a container is for its owner, whatever the umask', async () => {
+    const mask = process.umask(0);
+    const options = { ...runtime.optionsFor(['sleep', '100']), keepsSpec: true, startSocket: true };
+    const root = join(runtime.root, 'state');
+    const container = await Container.create({ ...options, root });
+    process.umask(mask);
+    const modeOf = (path: string) => lstatSync(path).mode & 0o077;
+    const directory = join(root, options.id);
+    const files = readdirSync(directory);
+    const modes = [root, directory, ...files.map((name) => join(directory, name))].map(modeOf);
+    await container.delete();
+    rmdirSync(root);
+
+    expect(files.sort()).toEqual(['config.json', 'start.sock', 'state.json']);
+    expect(modes.filter((mode) => mode !== 0)).toEqual([]);
   });
 
   test('a container in the cgroup of the host does not have the host killed', () => {
