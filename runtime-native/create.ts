@@ -100,7 +100,7 @@ async function createLocked(options: CreateOptions, compiled: Compiled, undo: Un
     await inInit(() => setLimits(cgroup, spec));
     undo.add('resource control', () => compiled.rdt?.remove());
     compiled.rdt?.create();
-    const init = await launchFirst(options, cgroup, plan, namespaces);
+    const init = launchFirst(options, cgroup, plan, namespaces);
     undo.add('process', () => init.destroy());
     const devices = new MovedDevices();
     undo.add('network devices', () => devices.restore());
@@ -159,12 +159,7 @@ export function compileLaunch(options: CreateOptions) {
   return { ...compileCached(contexts, spec, context, compileCreate), cgroup, seccomp, rdt };
 }
 
-async function launchFirst(
-  options: CreateOptions,
-  cgroup: Cgroup,
-  plan: Plan,
-  namespaces: CompiledNamespaces,
-): Promise<LaunchedInit> {
+function launchFirst(options: CreateOptions, cgroup: Cgroup, plan: Plan, namespaces: CompiledNamespaces): LaunchedInit {
   const opened: number[] = [];
   const keep = (fd: number) => {
     opened.push(fd);
@@ -178,7 +173,7 @@ async function launchFirst(
     }
   };
   try {
-    const sources = (await openMountSources(plan.sources ?? [])).map(keep);
+    const sources = openMountSources(plan.sources ?? []).map(keep);
     const directory = cgroup.cloneDirectory();
     return launch({
       plan,

@@ -96,6 +96,12 @@ int gantry_open_tree(const char *path, int recursive)
 	return fd < 0 ? -errno : fd;
 }
 
+/* Attaches such a copy to a descriptor. */
+int gantry_attach_tree(int tree, int target)
+{
+	return syscall(SYS_move_mount, tree, "", target, "", MOVE_MOUNT_F_EMPTY_PATH | MOVE_MOUNT_T_EMPTY_PATH) < 0 ? -errno : 0;
+}
+
 /* Shows the files of a tree that is attached nowhere with the ids of a user namespace. */
 int gantry_idmap_tree(int tree, int namespace, int recursive)
 {

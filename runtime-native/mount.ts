@@ -4,6 +4,7 @@ import { closeSync, readFileSync, realpathSync } from 'node:fs';
 import { posix } from 'node:path';
 import { invalidArgument, isErrno, messageOf, unknown } from '../proto/errors';
 import { errorText } from './failure';
+import { bindMapped, splitMappings, withMappedLayers } from './idmapped-mount';
 import { mountOnto, openInside, unmountPath } from './native';
 
 export interface Mount {
@@ -151,14 +152,20 @@ function commonDirectory(paths: readonly string[]): string {
 }
 
 function mountOne(mount: Mount, target: string): void {
-  const { flags, propagation, data, directory } = mountCall(mount.type, mount.options);
+  const { mappings, options } = splitMappings(mount.options);
+  if (mappings !== undefined && !isBindMount(mount.type, options)) {
+    withMappedLayers(options, mappings, (mapped) => mountOne({ ...mount, options: mapped }, target));
+    return;
+  }
+  const { flags, propagation, data, directory } = mountCall(mount.type, options);
   const isBind = (flags & MS_BIND) !== 0;
   const type = isBind ? 'bind' : mount.type;
   const { source } = mount;
   try {
     onTarget(target, mount.target, (fd) => {
       // A bind mount takes its flags only when it is remounted.
-      mountOnto({ source, target: fd, type, flags: isBind ? flags & (MS_BIND | MS_REC) : flags, data, directory });
+      if (mappings !== undefined) bindMapped(source, fd, (flags & MS_REC) !== 0, mappings);
+      else mountOnto({ source, target: fd, type, flags: isBind ? flags & (MS_BIND | MS_REC) : flags, data, directory });
     });
     const remountFlags = isBind ? flags & ~(MS_BIND | MS_REC | MS_REMOUNT) : 0;
     if (remountFlags !== 0) again(target, mount.target, remountFlags | MS_BIND | MS_REMOUNT);
@@ -167,6 +174,10 @@ function mountOne(mount: Mount, target: string): void {
     const where = posix.join(target, mount.target);
     throw unknown(`failed to mount ${mount.type} "${source}" on ${where}: ${errorText(error)}`, { cause: error });
   }
+}
+
+function isBindMount(type: string, options: readonly string[]): boolean {
+  return (mountCall(type, options).flags & MS_BIND) !== 0;
 }
 
 /** Changes the mount that lies on the target now. */

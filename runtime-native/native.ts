@@ -222,6 +222,11 @@ export function openMountTree(path: string, recursive: boolean): number {
   return checkResult(fn(path, recursive ? 1 : 0), 'open_tree', path);
 }
 
+/** Attaches such a copy to a descriptor. */
+export function attachTree(tree: number, target: number): void {
+  checkResult(native('int gantry_attach_tree(int tree, int target)')(tree, target), 'move_mount');
+}
+
 /** Shows the files of such a copy with the ids of a user namespace (mount_setattr(2), MOUNT_ATTR_IDMAP). */
 export function idmapTree(tree: number, userNamespace: number, recursive: boolean): void {
   const fn = native('int gantry_idmap_tree(int tree, int userNamespace, int recursive)');

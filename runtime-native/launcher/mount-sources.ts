@@ -11,13 +11,13 @@ import { closeAll, type IdMappings, openMappingNamespace } from './user-namespac
  * Descriptors in the order of the sources, which the caller closes.
  * @throws UNKNOWN in runc's words; nothing stays open then
  */
-export async function openMountSources(sources: readonly MountSource[]): Promise<number[]> {
+export function openMountSources(sources: readonly MountSource[]): number[] {
   const opened: number[] = [];
   const namespaces = new Map<string, number>();
   try {
     for (const source of sources) {
       opened.push(openTree(source));
-      if (source.idmap) await mapTree(source, source.idmap, opened.at(-1) ?? -1, namespaces);
+      if (source.idmap) mapTree(source, source.idmap, opened.at(-1) ?? -1, namespaces);
     }
     return opened;
   } catch (error) {
@@ -39,14 +39,14 @@ function openTree({ path, target, recursive }: MountSource): number {
   }
 }
 
-async function mapTree(
+function mapTree(
   { path, target }: MountSource,
   idmap: IdMappings & { readonly recursive: boolean },
   tree: number,
   namespaces: Map<string, number>,
-): Promise<void> {
+): void {
   const key = JSON.stringify([idmap.uid, idmap.gid]);
-  const namespace = namespaces.get(key) ?? (await openMappingNamespace(idmap));
+  const namespace = namespaces.get(key) ?? openMappingNamespace(idmap);
   namespaces.set(key, namespace);
   try {
     idmapTree(tree, namespace, idmap.recursive);

@@ -80,8 +80,8 @@ function runHelper(program: string, path: string, pid: number, mappings: readonl
   if (status !== 0) throw unknown(`${path}: ${program} refuses: ${stderr.trim()}`);
 }
 
-/** A user namespace that nothing runs in, for mount_setattr(2). The caller closes the descriptor. */
-export async function openMappingNamespace(mappings: IdMappings): Promise<number> {
+/** A user namespace that nothing runs in, for mount_setattr(2). Waits for a process. The caller closes the descriptor. */
+export function openMappingNamespace(mappings: IdMappings): number {
   const init = launch({
     plan: { operations: [{ op: 'sync', point: 'mapping' }], inherited: [] },
     namespaces: NAMESPACE_FLAGS['user'] ?? 0,
@@ -89,7 +89,7 @@ export async function openMappingNamespace(mappings: IdMappings): Promise<number
     inInit: true,
   });
   try {
-    await init.next();
+    if (init.tryNext(HELPER_TIMEOUT_MS) === undefined) throw unknown('init does not answer');
     writeMappings(init.pid, mappings);
     return openSync(`/proc/${init.pid}/ns/user`, 'r');
   } finally {

@@ -157,3 +157,28 @@ test('mountPointsBelow() finds the path and what lies below, with escapes, but n
 
   expect(mountPointsBelow(mountinfo, '/a')).toEqual(['/a', '/a/b', '/a/c d']);
 });
+
+describe('the options of the runtime specification', () => {
+  // runtime-spec config.md, Linux mount options.
+  const attributes =
+    'async atime bind defaults dev diratime dirsync exec idmap iversion lazytime loud mand noatime nodev nodiratime ' +
+    'noexec noiversion nolazytime nomand norelatime nostrictatime nosuid nosymfollow private ratime rbind rdev rdiratime ' +
+    'relatime remount rexec ridmap rnoatime rnodev rnodiratime rnoexec rnorelatime rnostrictatime rnosuid rnosymfollow ro ' +
+    'rprivate rrelatime rro rrw rshared rslave rstrictatime rsuid rsymfollow runbindable rw shared silent slave ' +
+    'strictatime suid symfollow sync tmpcopyup unbindable';
+
+  test.each(attributes.split(' '))(
+    '%s is no option of the filesystem, but for those that fsconfig(2) takes',
+    (option) => {
+      const { data } = parseMountOptions([option]);
+
+      expect(data).toEqual(['sync', 'dirsync', 'mand', 'lazytime'].includes(option) ? [option] : []);
+    },
+  );
+
+  test('the last of two opposites counts, also in a tree', () => {
+    const options = parseMountOptions(['ro', 'rw', 'rro', 'rrw', 'rnodev', 'suid', 'nosuid']);
+
+    expect(options).toMatchObject({ attributes: ['nosuid'], recursiveSet: ['nodev'], recursiveClear: ['ro'] });
+  });
+});
