@@ -31,12 +31,19 @@ static long copy_owner(int fd, const struct statx *st)
 	return result;
 }
 
-static long copy_regular(int from, int to, const char *name, const struct statx *st)
+/* What has been opened counts, not what lay there before: somebody may swap files to give one the rights of another. */
+static long copy_regular(int from, int to, const char *name)
 {
 	long in = SYS4(openat, from, name, O_RDONLY | O_NOFOLLOW | O_CLOEXEC | O_NONBLOCK, 0), out, result;
+	struct statx st;
 
 	if (in < 0)
 		return in;
+	result = stat_of((int)in, &st);
+	if (result < 0 || !IS(&st, S_IFREG)) {
+		close_fd((int)in);
+		return result;
+	}
 	out = SYS4(openat, to, name, O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0600);
 	if (out < 0) {
 		close_fd((int)in);
@@ -46,7 +53,7 @@ static long copy_regular(int from, int to, const char *name, const struct statx 
 		result = SYS4(sendfile, out, in, 0, 0x7ffff000);
 	while (result > 0 || result == -EINTR);
 	if (!result)
-		result = copy_owner((int)out, st);
+		result = copy_owner((int)out, &st);
 	close_fd((int)out);
 	close_fd((int)in);
 	return result;
@@ -88,7 +95,7 @@ static long copy_entry(int from, int to, const char *name, int depth)
 	if (IS(&st, S_IFDIR))
 		return copy_subdirectory(from, to, name, depth);
 	if (IS(&st, S_IFREG))
-		return copy_regular(from, to, name, &st);
+		return copy_regular(from, to, name);
 	if (IS(&st, S_IFLNK))
 		return copy_link(from, to, name, &st);
 	return 0;

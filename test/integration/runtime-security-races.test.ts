@@ -3,6 +3,7 @@
 
 import { type ChildProcess, execFileSync, spawn } from 'node:child_process';
 import {
+  chmodSync,
   closeSync,
   mkdirSync,
   mkdtempSync,
@@ -163,6 +164,31 @@ describeUnless(missingForContainers())('a race', () => {
       );
 
       expect(made).toBeGreaterThan(0);
+    },
+    TIMEOUT_MS,
+  );
+
+  test(
+    'CVE-2026-42306: for files that are copied never gives the rights of one to another',
+    async () => {
+      const volume = join(runtime.bundle.rootfs, 'volume');
+      mkdirSync(volume);
+      writeFileSync(join(volume, 'a'), 'good');
+      chmodSync(join(volume, 'a'), 0o4755);
+      writeFileSync(join(volume, 'b'), 'evil', { mode: 0o644 });
+      swap(join(volume, 'a'), join(volume, 'b'));
+      const seen = new Set<string>();
+
+      await race(
+        ['sh', '-c', 'cd /volume; for f in *; do echo $(stat -c %a $f) $(cat $f); done'],
+        (spec) =>
+          spec.mounts.push({ destination: '/volume', type: 'tmpfs', source: 'tmpfs', options: ['tmpcopyup'] } as never),
+        (output) => {
+          for (const line of output.split('\n')) seen.add(line);
+        },
+      );
+
+      expect([...seen].sort()).toEqual(['', '4755 good', '644 evil']);
     },
     TIMEOUT_MS,
   );
