@@ -149,7 +149,7 @@ export function compileLaunch(options: CreateOptions) {
   const { spec, id } = options;
   const contexts = plans.contextsOf(spec, validateSpec);
   const cgroup = isPrivileged()
-    ? openCgroup(spec.linux?.cgroupsPath, id, options.systemdCgroup ?? false)
+    ? openCgroup(spec.linux?.cgroupsPath, id, options.systemdCgroup ?? false, spec.annotations)
     : new NoCgroup();
   const seccomp = compileSeccomp(spec.linux?.seccomp, options.cacheDir);
   if (cgroup instanceof NoCgroup) cgroup.apply(spec.linux?.resources ?? {});

@@ -53,10 +53,15 @@ export interface Cgroup {
  * names a systemd scope. Without a path the id is taken.
  * @throws UNKNOWN when the host has no cgroups mounted
  */
-export function openCgroup(cgroupsPath: string | undefined, id: string, systemd: boolean): Cgroup {
+export function openCgroup(
+  cgroupsPath: string | undefined,
+  id: string,
+  systemd: boolean,
+  annotations?: Readonly<Record<string, string>>,
+): Cgroup {
   if (!systemd) return openPath(cgroupsPath || id);
   const path = systemdPath(cgroupsPath ?? '', id);
-  return groupOfUnit(openPath(path), unitOf(path));
+  return groupOfUnit(openPath(path), { ...unitOf(path), ...(annotations && { annotations }) });
 }
 
 function openPath(path: string): CgroupV1 | CgroupV2 {

@@ -44,6 +44,9 @@ const ALIGNMENT: Readonly<Record<string, number>> = {
   ...{ x: 8, t: 8, d: 8, '(': 8, '{': 8 },
 };
 
+/** Booleans are numbers of 32 bits. */
+const NUMBER_SIZES: Readonly<Record<string, number>> = { y: 1, b: 4, n: 2, q: 2, i: 4, u: 4, d: 8, x: 8, t: 8 };
+
 export function encodeMessage(message: Message): Buffer {
   const body = new Writer();
   for (const [index, type] of types(message.signature ?? '').entries()) body.write(type, message.body[index] as Value);
@@ -115,6 +118,18 @@ function alignmentOf(type: string): number {
   return alignment;
 }
 
+function writeNumber(buffer: Buffer, at: number, type: string, value: Value): void {
+  const number = Number(value);
+  if (type === 'y') buffer.writeUInt8(number, at);
+  else if (type === 'n') buffer.writeInt16LE(number, at);
+  else if (type === 'q') buffer.writeUInt16LE(number, at);
+  else if (type === 'i') buffer.writeInt32LE(number, at);
+  else if (type === 'd') buffer.writeDoubleLE(number, at);
+  else if (type === 'x') buffer.writeBigInt64LE(BigInt(value as bigint), at);
+  else if (type === 't') buffer.writeBigUInt64LE(BigInt(value as bigint), at);
+  else buffer.writeUInt32LE(number, at);
+}
+
 class Writer {
   private buffer = Buffer.alloc(256);
   private length = 0;
@@ -129,17 +144,12 @@ class Writer {
 
   write(type: string, value: Value): void {
     this.align(alignmentOf(type));
-    const number = () => Number(value);
-    if (type === 'y') this.buffer.writeUInt8(number(), this.reserve(1));
-    else if (type === 'b') this.buffer.writeUInt32LE(value ? 1 : 0, this.reserve(4));
-    else if (type === 'n') this.buffer.writeInt16LE(number(), this.reserve(2));
-    else if (type === 'q') this.buffer.writeUInt16LE(number(), this.reserve(2));
-    else if (type === 'i') this.buffer.writeInt32LE(number(), this.reserve(4));
-    else if (type === 'u') this.buffer.writeUInt32LE(number(), this.reserve(4));
-    else if (type === 'd') this.buffer.writeDoubleLE(number(), this.reserve(8));
-    else if (type === 'x') this.buffer.writeBigInt64LE(BigInt(value as bigint), this.reserve(8));
-    else if (type === 't') this.buffer.writeBigUInt64LE(BigInt(value as bigint), this.reserve(8));
-    else if (type === 's' || type === 'o') this.writeText(value as string, 4);
+    const size = NUMBER_SIZES[type];
+    if (size !== undefined) {
+      // Room first: it may be in another buffer.
+      const at = this.reserve(size);
+      writeNumber(this.buffer, at, type, value);
+    } else if (type === 's' || type === 'o') this.writeText(value as string, 4);
     else if (type === 'g') this.writeText(value as string, 1);
     else if (type === 'v') this.writeVariant(value as Variant);
     else if (type.startsWith('a')) this.writeArray(type.slice(1), value as readonly Value[]);

@@ -13,6 +13,8 @@ export interface Unit {
   /** "runc-x.scope", or a slice. */
   readonly name: string;
   readonly slice: string;
+  /** Of the container; those of systemd's properties are looked at. */
+  readonly annotations?: Readonly<Record<string, string>>;
 }
 
 const SYSTEMD_RUNS = '/run/systemd/system';
@@ -63,8 +65,9 @@ export function groupOfUnit(group: Cgroup, unit: Unit): Cgroup {
   });
 }
 
-function startProperties(group: Cgroup, { name, slice }: Unit, pid: number): Property[] {
+function startProperties(group: Cgroup, { name, slice, annotations = {} }: Unit, pid: number): Property[] {
   const { property } = propertiesModule();
+  const { annotatedProperties } = require('./systemd-annotations') as typeof import('./systemd-annotations');
   const input = group.mountView().version === 2 ? 'IOAccounting' : 'BlockIOAccounting';
   const place = name.endsWith('.slice')
     ? [property('Wants', 'as', [slice])]
@@ -74,6 +77,7 @@ function startProperties(group: Cgroup, { name, slice }: Unit, pid: number): Pro
     ...place,
     ...['MemoryAccounting', 'CPUAccounting', input, 'TasksAccounting'].map((flag) => property(flag, 'b', true)),
     property('DefaultDependencies', 'b', false),
+    ...annotatedProperties(annotations),
   ];
 }
 

@@ -14,7 +14,7 @@ const MIB = 1024 * 1024;
 const GANTRY = [join(PROJECT_ROOT, 'dist/bin/gantry-runtime')];
 const RUNC = ['runc'];
 const PROPERTIES =
-  'Slice Delegate DefaultDependencies MemoryAccounting TasksAccounting DevicePolicy MemoryMax MemoryLow MemorySwapMax CPUWeight CPUQuotaPerSecUSec CPUQuotaPeriodUSec TasksMax AllowedCPUs AllowedMemoryNodes'.split(
+  'Slice Delegate DefaultDependencies MemoryAccounting TasksAccounting DevicePolicy MemoryMax MemoryLow MemorySwapMax CPUWeight CPUQuotaPerSecUSec CPUQuotaPeriodUSec TasksMax AllowedCPUs AllowedMemoryNodes CollectMode TimeoutStopUSec'.split(
     ' ',
   );
 
@@ -44,6 +44,10 @@ describeUnless(missing)('the systemd cgroup driver', () => {
     const spec = makeSpec(bundle, id, args);
     spec.linux.cgroupsPath = `${slice}:gantry:${id}`;
     spec.linux.resources = { devices: [{ allow: false, access: 'rwm' }], ...resources } as never;
+    spec.annotations = {
+      'org.systemd.property.CollectMode': "'inactive-or-failed'",
+      'org.systemd.property.TimeoutStopSec': '7',
+    };
     const directory = join(machine.directory, id);
     mkdirSync(directory);
     writeFileSync(join(directory, 'config.json'), JSON.stringify(spec));
@@ -81,7 +85,7 @@ describeUnless(missing)('the systemd cgroup driver', () => {
         expect(machine.exists(`machine.slice/${group}`)).toBe(false);
       }
 
-      expect(shown[0]).toMatchObject({ Slice: 'machine-test.slice', Delegate: 'yes', DevicePolicy: 'strict' });
+      expect(shown[0]).toMatchObject({ Slice: 'machine-test.slice', Delegate: 'yes', TimeoutStopUSec: '7s' });
       expect(shown[0]).toEqual(shown[1]);
       if (canLimit()) expect(shown[0]).toMatchObject({ MemoryMax: String(64 * MIB), TasksMax: '123' });
     },

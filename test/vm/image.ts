@@ -20,7 +20,7 @@ export interface VmImage {
 /** Fixed, so that the kernel does not change with the machine: Debian 12 has Linux 6.1. */
 const SUITE = 'bookworm';
 const HOST_PACKAGES = ['qemu-system-x86', 'mmdebstrap', 'e2fsprogs', 'busybox-static'];
-const GUEST_PACKAGES = ['apparmor', 'busybox-static', 'kmod', 'libseccomp2', 'libstdc++6', 'runc'];
+const GUEST_PACKAGES = ['apparmor', 'busybox-static', 'dbus', 'kmod', 'libseccomp2', 'libstdc++6', 'runc', 'systemd'];
 const KERNEL_PACKAGE = 'linux-image-cloud-amd64';
 const DRIVERS = ['virtio_pci', 'virtio_blk'];
 const DISK_SIZE = '3G';

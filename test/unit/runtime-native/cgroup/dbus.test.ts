@@ -39,6 +39,12 @@ describe('encodeMessage()', () => {
     expect(decoded?.message).toEqual(given);
   });
 
+  test.each(['y', 'q', 'u', 't'])('holds more of type %s than it had room for at first', (type) => {
+    const values = Array.from({ length: 1000 }, (_, index) => (type === 't' ? BigInt(index) : index % 256));
+
+    expect(decodeMessage(encodeMessage(message(`a${type}`, [values])))?.message.body).toEqual([values]);
+  });
+
   test('aligns values and counts as the specification says', () => {
     const bytes = encodeMessage(message('yat', [5, [6n]]));
     const body = bytes.subarray(bytes.length - 16);
