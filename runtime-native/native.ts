@@ -46,6 +46,8 @@ export interface WaitResult {
 }
 
 const EAGAIN = 11;
+/** More than struct termios of any C library. */
+const TERMIOS_SIZE = 256;
 /** struct launch of launch.c. */
 const LAUNCH_JOINS_OFFSET = 24;
 const LAUNCH_FDS_OFFSET = 24 + 8 * 8;
@@ -168,6 +170,23 @@ export function pendingBytes(fd: number): number {
 
 export function setTerminalSize(fd: number, rows: number, columns: number): void {
   checkResult(native('int gantry_set_window_size(int fd, int rows, int columns)')(fd, rows, columns), 'ioctl');
+}
+
+/** @throws ENOTTY for what is no terminal */
+export function terminalSize(fd: number): { rows: number; columns: number } {
+  checkResult(native('int gantry_window_size(int fd, void *size)')(fd, pair), 'ioctl');
+  return { rows: pair[0] ?? 0, columns: pair[1] ?? 0 };
+}
+
+/** Makes a terminal pass every byte through as it is; the result makes it what it was. @throws ENOTTY */
+export function makeRaw(fd: number): () => void {
+  const settings = Buffer.alloc(TERMIOS_SIZE);
+  const mode = native('int gantry_terminal_mode(int fd, void *settings, int raw)');
+  checkResult(mode(fd, settings, 1), 'tcsetattr');
+  // One that has gone needs nothing any more.
+  return () => {
+    mode(fd, settings, 0);
+  };
 }
 
 /** [pid, uid, gid] of the other end. */

@@ -16,6 +16,7 @@
 #include <sys/syscall.h>
 #include <sys/un.h>
 #include <sys/wait.h>
+#include <termios.h>
 #include <unistd.h>
 
 static int result_of(long result)
@@ -208,6 +209,32 @@ int gantry_set_window_size(int fd, int rows, int columns)
 	struct winsize size = {.ws_row = (unsigned short)rows, .ws_col = (unsigned short)columns};
 
 	return result_of(ioctl(fd, TIOCSWINSZ, &size));
+}
+
+/* Rows and columns of a terminal. */
+int gantry_window_size(int fd, int32_t *rows_columns)
+{
+	struct winsize size;
+
+	if (ioctl(fd, TIOCGWINSZ, &size) < 0)
+		return -errno;
+	rows_columns[0] = size.ws_row;
+	rows_columns[1] = size.ws_col;
+	return 0;
+}
+
+/* Passes every byte through as it is (cfmakeraw(3)), or with settings, which raw has filled, back to those. */
+int gantry_terminal_mode(int fd, void *settings, int raw)
+{
+	struct termios changed;
+
+	if (!raw)
+		return result_of(tcsetattr(fd, TCSADRAIN, settings));
+	if (tcgetattr(fd, settings) < 0)
+		return -errno;
+	memcpy(&changed, settings, sizeof(changed));
+	cfmakeraw(&changed);
+	return result_of(tcsetattr(fd, TCSADRAIN, &changed));
 }
 
 int gantry_peer_credentials(int fd, int32_t *credentials)

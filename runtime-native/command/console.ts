@@ -2,7 +2,10 @@
 
 import { ReadStream, WriteStream } from 'node:tty';
 import { setWindowSize } from '../descriptors';
+import { makeRaw } from '../native';
+import { ownTerminalSize } from './terminal';
 
+const STDIN = 0;
 /** Output that is on its way when the process has ended; somebody else may keep the terminal open. */
 const DRAIN_MS = 300;
 
@@ -12,6 +15,8 @@ export class Console {
   private readonly input: WriteStream;
   private readonly master: number;
   private readonly ended: Promise<void>;
+  /** Gives our terminal its settings back. */
+  private restore = () => {};
 
   /** @param master - belongs to the console from now on */
   constructor(master: number) {
@@ -25,7 +30,8 @@ export class Console {
     });
     this.input.on('error', () => {});
     this.output.pipe(process.stdout);
-    if (process.stdin.isTTY) process.stdin.setRawMode(true);
+    if (process.stdin.isTTY) this.restore = makeRaw(STDIN);
+    process.on('exit', () => this.restore());
     process.stdin.pipe(this.input);
     this.resize();
     process.on('SIGWINCH', () => this.resize());
@@ -40,13 +46,13 @@ export class Console {
     });
     await Promise.race([this.ended, late]);
     clearTimeout(timer);
-    if (process.stdin.isTTY) process.stdin.setRawMode(false);
+    this.restore();
     process.stdin.unpipe(this.input);
     process.stdin.pause();
   }
 
   private resize(): void {
-    const { rows, columns } = process.stdout;
-    if (rows > 0 && columns > 0) setWindowSize(this.master, rows, columns);
+    const size = ownTerminalSize();
+    if (size !== undefined) setWindowSize(this.master, size.height, size.width);
   }
 }

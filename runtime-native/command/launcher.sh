@@ -16,7 +16,7 @@ for root in "$here/../.." "$here/.."; do
   for arch in x64 arm64; do
     node=$root/node_modules/node-linux-$arch/bin/node
     if [ -x "$node" ]; then
-      exec "$node" --no-warnings --disable-sigusr1 -- "$here/../runtime.js" "$@"
+      exec "$node" --no-warnings -- "$here/../runtime.js" "$@"
     fi
   done
 done

@@ -2,12 +2,13 @@
 
 import { unknown } from '../../../proto/errors';
 import { Container } from '../../container';
+import type { Process } from '../../spec';
 import { bundleOptions, checkTerminal, hasTerminal } from '../bundle';
 import { type Command, type Context, wordsOf } from '../context';
 import { passedFiles, withEnvironment } from '../files';
 import type { FlagTable } from '../flags';
 import { writePidFile } from '../pid-file';
-import { sendTerminal } from '../terminal';
+import { sendTerminal, withTerminalSize } from '../terminal';
 
 export const CREATE_FLAGS: FlagTable = {
   bundle: { type: 'string', short: 'b', help: 'directory of the bundle; the working directory if not given' },
@@ -43,9 +44,13 @@ export async function createFor(
   });
   const { spec, passed } = options;
   const { process } = spec;
+  const complete = (given: Process) => {
+    const informed = withEnvironment(given, passed.env);
+    return how.detaches ? informed : withTerminalSize(informed);
+  };
   return Container.create({
     ...options,
-    spec: process === undefined ? spec : { ...spec, process: withEnvironment(process, passed.env) },
+    spec: process === undefined ? spec : { ...spec, process: complete(process) },
     io: hasTerminal(spec) ? 'terminal' : { stdin: 0, stdout: 1, stderr: 2 },
     files: passed.files,
     keepsSpec: true,

@@ -10,7 +10,7 @@ import { passedFiles } from '../files';
 import type { Flags } from '../flags';
 import { passSignals, waitInForeground } from '../foreground';
 import { writePidFile } from '../pid-file';
-import { sendTerminal } from '../terminal';
+import { sendTerminal, withTerminalSize } from '../terminal';
 
 export const exec: Command = {
   usage: '<container-id> <command> [command options] || --process FILE <container-id>',
@@ -54,9 +54,10 @@ async function runExec(context: Context): Promise<number> {
   const terminal = process.terminal ?? false;
   const detaches = flags.isSet('detach');
   checkTerminal(flags, terminal, detaches);
+  const sized = detaches ? process : withTerminalSize(process);
   const { pid, terminalFd } = await container.exec({
     execId: id,
-    process,
+    process: sized,
     io: terminal ? 'terminal' : { stdin: 0, stdout: 1, stderr: 2 },
     files: passedFiles(flags).files,
     ignoresPause: flags.isSet('ignore-paused'),
