@@ -51,7 +51,7 @@ export interface Cgroup {
 /**
  * The cgroup of a cgroupsPath: absolute from the root of each hierarchy, else below the caller's own; "slice:prefix:name"
  * names a systemd scope. Without a path the id is taken.
- * @throws UNKNOWN when the host has no cgroups mounted
+ * @throws UNKNOWN when the host has no cgroups mounted, and for a path that is no more than a root
  */
 export function openCgroup(
   cgroupsPath: string | undefined,
@@ -59,6 +59,10 @@ export function openCgroup(
   systemd: boolean,
   annotations?: Readonly<Record<string, string>>,
 ): Cgroup {
+  if (!systemd && clean(cgroupsPath || id) === '/') {
+    // The host's root group, or our own: what is done to all processes of a container would be done to all of these.
+    throw unknown(`linux.cgroupsPath: "${cgroupsPath}" names no group of the container's own`);
+  }
   if (!systemd) return openPath(cgroupsPath || id);
   const path = systemdPath(cgroupsPath ?? '', id);
   return groupOfUnit(openPath(path), { ...unitOf(path), ...(annotations && { annotations }) });

@@ -155,10 +155,12 @@ export class CgroupV1 implements Cgroup {
 
 /**
  * Sends a signal to processes; those that have gone meanwhile are left out.
- * @throws UNKNOWN for a group that holds the host's first process, which is not a container's
+ * @throws UNKNOWN for a group that holds the host's first process or this one, which is not a container's
  */
 export function signalEach(pids: readonly number[], signal: number): void {
-  if (pids.some((pid) => pid <= 1)) throw unknown('refusing to signal a cgroup that holds process 1 of the host');
+  if (pids.some((pid) => pid <= 1 || pid === process.pid)) {
+    throw unknown('refusing to signal a cgroup that holds process 1 of the host, or this one');
+  }
   for (const pid of pids) {
     try {
       process.kill(pid, signal);

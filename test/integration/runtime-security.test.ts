@@ -315,6 +315,14 @@ describeUnless(missingForContainers())('attacks', () => {
     expect(() => cgroup.signalAll(0)).toThrow('refusing to signal a cgroup that holds process 1 of the host');
   });
 
+  test.each(['/', '.', '/..', '../..', './'])("the cgroup %s is not a container's own", async (path) => {
+    const { error } = await run(['true'], (spec) => {
+      spec.linux.cgroupsPath = path;
+    });
+
+    expect(error).toContain(`linux.cgroupsPath: "${path}" names no group of the container's own`);
+  });
+
   test('a user of the image cannot trace the process that is about to run its program', async () => {
     const container = await runtime.create(
       runtime.optionsFor(['sleep', '100'], (spec) => {
