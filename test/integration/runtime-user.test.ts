@@ -1,8 +1,20 @@
 // User and time namespaces, id-mapped mounts and joined namespaces, on gantry's library.
 
 import { execFileSync } from 'node:child_process';
-import { chmodSync, chownSync, mkdirSync, readFileSync, readlinkSync, statSync, writeFileSync } from 'node:fs';
+import {
+  chmodSync,
+  chownSync,
+  closeSync,
+  mkdirSync,
+  readFileSync,
+  readlinkSync,
+  readSync,
+  statSync,
+  writeFileSync,
+} from 'node:fs';
 import { join } from 'node:path';
+import { setTimeout as sleep } from 'node:timers/promises';
+import { unreadBytes } from '../../runtime-native/index';
 import { describeUnless } from '../setup/needs';
 import { type SpecChange, useRuntime } from '../suites/runtime-bench';
 import { missingForContainers } from '../suites/runtime-bundle';
@@ -118,6 +130,25 @@ describeUnless(missingForContainers())('user namespaces', () => {
     expect(statSync(join(source, 'new')).uid).toBe(0);
   });
 
+  test('terminals of the container and of a further process', async () => {
+    const script = 'tty; test -w /dev/console && stty size; id -u > /tmp/id';
+    const options = runtime.optionsFor(
+      ['sh', '-c', `${script}; sleep 1000`],
+      withUser((spec) => {
+        spec.process.consoleSize = { height: 33, width: 77 };
+      }),
+    );
+    const container = await runtime.create({ ...options, io: 'terminal' });
+    await container.start();
+    const process = { args: ['tty'], cwd: '/', env: ['PATH=/bin'], user: { uid: 3, gid: 3 } };
+    const added = await container.exec({ execId: 'e', process, io: 'terminal' });
+    const first = await readTerminal(container.terminalFd ?? -1, '77');
+    const second = await readTerminal(added.terminalFd ?? -1, 'pts');
+
+    expect(first).toBe('/dev/pts/0\r\n33 77\r\n');
+    expect(second).toBe('/dev/pts/1\r\n');
+  });
+
   test('an id-mapped mount without a user namespace', async () => {
     const source = join(runtime.bundle.path, 'volume');
     mkdirSync(source);
@@ -221,3 +252,15 @@ describeUnless(missingForContainers())('user namespaces', () => {
     expect(readFileSync(`/proc/${first.pid}/mounts`, 'utf8')).toBe(before);
   });
 });
+
+/** What a terminal has shown when the text is there and its line has ended. */
+async function readTerminal(fd: number, text: string): Promise<string> {
+  const buffer = Buffer.alloc(1000);
+  let seen = '';
+  for (let tries = 0; tries < 200 && !(seen.includes(text) && seen.endsWith('\n')); tries++) {
+    await sleep(10);
+    if (unreadBytes(fd) > 0) seen += buffer.toString('utf8', 0, readSync(fd, buffer));
+  }
+  closeSync(fd);
+  return seen;
+}

@@ -43,6 +43,9 @@ function document() {
       },
       apparmor: { enabled: true },
       selinux: { enabled: true },
+      intelRdt: { enabled: true },
+      mountExtensions: { idmap: { enabled: true } },
+      netDevices: { enabled: true },
     },
     annotations: { 'org.gantry.version': programVersion() },
   };
