@@ -1,7 +1,7 @@
 // Each step of making a container with gantry's library fails once; the bench looks that nothing is left.
 
 import { execFileSync } from 'node:child_process';
-import { readdirSync, readFileSync, rmSync } from 'node:fs';
+import { mkdirSync, readdirSync, readFileSync, rmSync } from 'node:fs';
 import { join } from 'node:path';
 import { Container } from '../../runtime-native/index';
 import { describeUnless } from '../setup/needs';
@@ -51,6 +51,20 @@ describeUnless(missingForContainers())('a container that cannot be made leaves n
     );
 
     rmSync(blocked);
+  });
+
+  test('state directory that is full', async () => {
+    const full = join(runtime.bundle.path, 'state');
+    mkdirSync(full);
+    execFileSync('mount', ['-t', 'tmpfs', '-o', 'size=4k', 'tmpfs', full]);
+    try {
+      const options = { ...runtime.optionsFor(['true']), root: full, keepsSpec: true };
+      await expect(Container.create(options)).rejects.toThrow(/^runc create failed: ENOSPC: .*write/);
+
+      expect(readdirSync(full)).toEqual([]);
+    } finally {
+      execFileSync('umount', [full]);
+    }
   });
 
   test('root filesystem that is missing', async () => {

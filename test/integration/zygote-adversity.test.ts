@@ -27,6 +27,7 @@ const PROJECT = resolve(__dirname, '../..');
 const PIDS = '/sys/fs/cgroup/pids';
 const EAGAIN = 11;
 const EMFILE = 24;
+const ENOSPC = 28;
 const EADDRINUSE = 98;
 const STEP_BUNDLE = 1;
 const STEP_SOCKET = 3;
@@ -101,6 +102,22 @@ describeUnless(missingForTasks())('the zygote of a daemon', () => {
     await daemon.destroy('live');
 
     setFileLimit(zygote, soft, hard);
+    await runsForked('again');
+  }, 60_000);
+
+  test('without room for a socket says so, and leaves nothing', async () => {
+    daemon = await TestDaemon.start({ start: 'fork' });
+    const sockets = join(daemon.state, 's');
+    execFileSync('mount', ['-t', 'tmpfs', '-o', 'nr_inodes=1', 'tmpfs', sockets]);
+    try {
+      await expect(start('full')).rejects.toThrow(/ENOSPC/);
+      expect(daemon.log).toContain(`zygote: open the socket: error ${ENOSPC}`);
+    } finally {
+      execFileSync('umount', [sockets]);
+    }
+    await daemon.destroy('full');
+    await daemon.untilClean();
+
     await runsForked('again');
   }, 60_000);
 
