@@ -287,7 +287,8 @@ export class Container {
   }
 
   private cannotStart(): Error {
-    const isAlive = this.trySignal(0);
+    // A signal reaches a process that has ended until somebody reaps it.
+    const isAlive = this.trySignal(0) && processStartTime(this.pid) !== '';
     return unknown(isAlive ? 'cannot start an already running container' : 'cannot start a container that has stopped');
   }
 
