@@ -7,6 +7,7 @@ import { unknown } from '../../proto/errors';
 import type { CgroupHierarchy } from '../mounts';
 import type { LinuxResources } from '../spec';
 import { hostLayout, layoutOf } from './layout';
+import { NoCgroup } from './none';
 import { groupOfUnit, type Unit } from './systemd-group';
 import { CgroupV1 } from './v1';
 import { CgroupV2 } from './v2';
@@ -91,6 +92,7 @@ export function reopenCgroup(paths: Readonly<Record<string, string>>, systemd: b
 }
 
 function reopenPaths(paths: Readonly<Record<string, string>>): CgroupV1 | CgroupV2 {
+  if (Object.keys(paths).length === 0) return new NoCgroup();
   const layout = hostLayout();
   const unified = paths[''];
   if (layout.version === 2 || unified !== undefined) return new CgroupV2(unified ?? '');

@@ -1,0 +1,20 @@
+import { reopenCgroup } from '../../../../runtime-native/cgroup/cgroup';
+import { NoCgroup } from '../../../../runtime-native/cgroup/none';
+
+describe('NoCgroup', () => {
+  test('stands for a container that has no cgroups, also when it is found again', () => {
+    const group = reopenCgroup({}, false);
+
+    expect(group).toBeInstanceOf(NoCgroup);
+    expect([group.paths, group.joinFiles(), group.pids()]).toEqual([{}, [], []]);
+  });
+
+  test('refuses limits, and takes what sets none', () => {
+    const group = new NoCgroup();
+
+    expect(() => group.apply({ memory: { limit: 5 } })).toThrow(
+      'linux.resources.memory: an ordinary user has no cgroups',
+    );
+    expect(() => group.apply({ cpu: {}, devices: [{ allow: false }], unified: null })).not.toThrow();
+  });
+});
