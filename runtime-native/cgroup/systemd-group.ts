@@ -4,8 +4,9 @@
 import { existsSync } from 'node:fs';
 import { unknown } from '../../proto/errors';
 import { type LaunchedInit, launch } from '../launch';
-import type { LinuxResources } from '../spec';
+import type { CpuResources, LinuxResources } from '../spec';
 import type { Cgroup } from './cgroup';
+import { readControl } from './files';
 import type { Systemd } from './systemd';
 import type { Property } from './systemd-properties';
 
@@ -49,8 +50,9 @@ export function groupOfUnit(group: Cgroup, unit: Unit): Cgroup {
     },
     async apply(resources: LinuxResources, update: boolean): Promise<void> {
       const { resourceProperties, deviceProperties } = propertiesModule();
+      const cpu = update ? withBoth(group, resources.cpu) : (resources.cpu ?? {});
       const properties = [
-        ...resourceProperties(group.mountView().version, resources),
+        ...resourceProperties(group.mountView().version, { ...resources, cpu }),
         ...(update ? [] : deviceProperties(resources.devices ?? [])),
       ];
       if (properties.length > 0) await withSystemd((systemd) => systemd.setProperties(unit.name, properties));
@@ -79,6 +81,21 @@ function startProperties(group: Cgroup, { name, slice, annotations = {} }: Unit,
     property('DefaultDependencies', 'b', false),
     ...annotatedProperties(annotations),
   ];
+}
+
+/** systemd counts per second: of quota and period it needs the one that stays as well. */
+function withBoth(group: Cgroup, cpu: CpuResources = {}): CpuResources {
+  if (Boolean(cpu.quota) === Boolean(cpu.period)) return cpu;
+  const view = group.mountView();
+  const path = view.version === 2 ? view.path : view.hierarchies.find(({ options }) => options.includes('cpu'))?.path;
+  const read = (file: string) => readControl(path ?? '', file) ?? '';
+  const [quota, period] =
+    view.version === 2 ? read('cpu.max').split(' ') : [read('cpu.cfs_quota_us'), read('cpu.cfs_period_us')];
+  return {
+    ...cpu,
+    quota: cpu.quota || (quota === 'max' ? -1 : Number(quota)),
+    period: cpu.period || Number(period),
+  };
 }
 
 async function withSystemd(body: (systemd: Systemd) => Promise<void>): Promise<void> {

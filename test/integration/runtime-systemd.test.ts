@@ -121,13 +121,15 @@ describeUnless(missing)('the systemd cgroup driver', () => {
 
       expect(machine.control(group, 'memory.max')).toBe(String(128 * MIB));
       expect(machine.control(group, 'pids.max')).toBe('50');
-      expect(await machine.properties(unit, ['MemoryMax', 'TasksMax'])).toEqual({
+      expect(await machine.properties(unit, ['MemoryMax', 'TasksMax', 'CPUQuotaPerSecUSec'])).toEqual({
         MemoryMax: String(128 * MIB),
         TasksMax: '50',
+        CPUQuotaPerSecUSec: '100ms',
       });
       // What systemd writes anew is what we wrote.
       await succeed(machine.run('systemctl', 'daemon-reload'));
       expect(machine.control(group, 'memory.max')).toBe(String(128 * MIB));
+      expect(machine.control(group, 'cpu.max')).toBe('20000 200000');
       await succeed(runtime(GANTRY, 'delete', '--force', id));
     },
     LONG_MS,

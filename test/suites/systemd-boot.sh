@@ -7,6 +7,13 @@ mount --make-rprivate /
 awk '$3 ~ /^cgroup/ { print $2 }' /proc/self/mounts | sort -r | while read -r point; do umount "$point"; done
 [ "$(stat -f -c %T /sys/fs/cgroup)" = tmpfs ] && umount /sys/fs/cgroup
 mount -t cgroup2 cgroup2 /sys/fs/cgroup
+# Until who started this has left the group, which becomes systemd's root.
+alone() {
+  count=0
+  while read -r _; do count=$((count + 1)); done </sys/fs/cgroup/cgroup.procs
+  [ "$count" -eq 1 ]
+}
+until alone; do sleep 0.05; done
 mount --bind "$directory" "$directory"
 awk '{ print $2 }' /proc/self/mounts | while read -r point; do
   case $point in

@@ -68,15 +68,23 @@ export class SystemdMachine {
     const log = openSync(join(this.directory, 'log'), 'w');
     const child = spawn('sh', ['-c', this.inGroup('.'), 'sh', ...command], { stdio: ['ignore', log, log] });
     closeSync(log);
-    const deadline = Date.now() + READY_MS;
-    while ((await this.run('systemctl', 'is-active', 'dbus.service')).stdout !== 'active\n') {
-      if (child.exitCode !== null || Date.now() > deadline) {
-        throw new Error(`systemd did not come up: ${readFileSync(join(this.directory, 'log'), 'utf8')}`);
+    const until = async (condition: () => boolean | Promise<boolean>) => {
+      const deadline = Date.now() + READY_MS;
+      while (!(await condition())) {
+        if (child.exitCode !== null || Date.now() > deadline) {
+          throw new Error(`systemd did not come up: ${readFileSync(join(this.directory, 'log'), 'utf8')}`);
+        }
+        await new Promise((resolve) => setTimeout(resolve, POLL_MS));
       }
-      await new Promise((resolve) => setTimeout(resolve, POLL_MS));
-      const [first] = readFileSync(`/proc/${child.pid}/task/${child.pid}/children`, 'utf8').split(' ');
-      this.pid = Number(first);
-    }
+    };
+    await until(() => {
+      this.pid = Number(readFileSync(`/proc/${child.pid}/task/${child.pid}/children`, 'utf8').split(' ')[0]);
+      return this.pid > 0;
+    });
+    // Which itself stays outside: a group of processes cannot hand controllers down.
+    const own = /^0::(.*)$/m.exec(readFileSync('/proc/self/cgroup', 'utf8'))?.[1] ?? '/';
+    writeFileSync(join(mountpoint ?? '', own, 'cgroup.procs'), String(child.pid));
+    await until(async () => (await this.run('systemctl', 'is-active', 'dbus.service')).stdout === 'active\n');
   }
 
   /** A command among systemd's processes. */

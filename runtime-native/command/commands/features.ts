@@ -32,7 +32,7 @@ function document() {
     linux: {
       namespaces: names(NAMESPACE_FLAGS),
       capabilities: capabilityNames(),
-      cgroup: { v1: true, v2: true, systemd: true },
+      cgroup: { v1: true, v2: true, systemd: true, systemdUser: false, rdma: true },
       seccomp: {
         enabled: true,
         actions: names(ACTIONS),
