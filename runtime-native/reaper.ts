@@ -67,6 +67,11 @@ export class Reaper {
     this.tracked.set(pid, { listener: undefined, status: undefined });
   }
 
+  /** Whether a tracked child has been reaped: its pid may be anybody's. */
+  hasReaped(pid: number): boolean {
+    return this.tracked.get(pid)?.status !== undefined;
+  }
+
   /** Undoes track. True when the child has not been reaped, which is the caller's task then. */
   forget(pid: number): boolean {
     const entry = this.tracked.get(pid);

@@ -13,8 +13,9 @@ const NOT_PASSED_ON = new Set(
   ),
 );
 
-/** Passes the signals that we get on to a process. Call it before the process can end. */
+/** Passes the signals that we get on to a child that the reaper tracks, if it has not ended. */
 export function passSignals(pid: number): void {
+  if (Reaper.shared().hasReaped(pid)) return;
   const pidfd = openPidfd(pid);
   for (const [name, number] of Object.entries(constants.signals)) {
     if (NOT_PASSED_ON.has(name)) continue;

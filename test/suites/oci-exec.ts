@@ -67,6 +67,15 @@ export function execCases(command: () => OciCommand): void {
     expect(readFileSync(`/proc/${pid}/cmdline`, 'utf8')).toContain('500');
   });
 
+  test('one that ends at once still has its exit code', async () => {
+    const id = await command().running();
+    const results = await Promise.all(
+      Array.from({ length: 8 }, () => command().call('exec', id, 'sh', '-c', 'exit 9')),
+    );
+
+    expect(results).toEqual(results.map(() => ({ exitCode: 9, stdout: '', stderr: '' })));
+  });
+
   test('a program that is not there is a failure of its own', async () => {
     const id = await command().running();
     const { exitCode, stderr } = await command().call('exec', id, 'no-such-program');

@@ -47,8 +47,9 @@ async function restoreFromImage(context: Context): Promise<number> {
   const options = { ...bundleOptions(context), io: { stdin: 0, stdout: 1, stderr: 2 }, keepsSpec: true };
   checkCriu(context.criu);
   // The process becomes our child when criu has ended.
-  Reaper.shared();
+  const reaper = Reaper.shared();
   const pid = await restoreContainer(options, ({ paths }) => bring(context, options, paths));
+  reaper.track(pid);
   writePidFile(flags.text('pid-file'), pid);
   if (flags.isSet('detach')) return 0;
   passSignals(pid);
