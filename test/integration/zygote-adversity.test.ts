@@ -169,10 +169,14 @@ describeUnless(missingForTasks() ?? needsFile(PIDS, 'cgroups of version 1'))('a 
 });
 
 describeUnless(missingForTasks())('a request to the zygote', () => {
-  const directory = mkdtempSync(join(tmpdir(), 'gantry-zygote-'));
+  let directory: string;
   let child: ChildProcess;
   let control: Socket;
   let exited: Promise<number | null>;
+
+  beforeAll(() => {
+    directory = mkdtempSync(join(tmpdir(), 'gantry-zygote-'));
+  });
 
   beforeEach(async () => {
     const args = [...ZYGOTE_FLAGS, join(PROJECT, 'dist/shim.js'), 'zygote'];
