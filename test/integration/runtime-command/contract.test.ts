@@ -1,6 +1,6 @@
 // The contract of OCI runtimes on gantry-runtime, and on Debian's runc and crun, which shows that the cases are right.
 
-import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { mkdirSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import path from 'node:path';
 import { PROJECT_ROOT } from '../../setup/cache';
@@ -23,15 +23,15 @@ describeUnless(missing ?? needsFile(RUNC, 'package runc'))('runc', () => {
 });
 
 describeUnless(missing ?? needsFile(CRUN, 'package crun'))('crun', () => {
-  const directory = mkdtempSync(path.join(tmpdir(), 'runtime-crun-'));
+  const directory = path.join(tmpdir(), `runtime-crun-${process.pid}`);
   const program = path.join(directory, 'crun');
   // crun refuses the hybrid cgroup layout, so it is run where the v2 hierarchy beside v1 is hidden.
   const hide = 'mountpoint -q /sys/fs/cgroup/unified && umount /sys/fs/cgroup/unified';
-  writeFileSync(
-    program,
-    `#!/bin/sh\nexec unshare --mount --propagation slave sh -c '${hide}; exec ${CRUN} "$@"' crun "$@"\n`,
-    { mode: 0o755 },
-  );
+  const script = `exec unshare --mount --propagation slave sh -c '${hide}; exec ${CRUN} "$@"' crun "$@"`;
+  beforeAll(() => {
+    mkdirSync(directory);
+    writeFileSync(program, `#!/bin/sh\n${script}\n`, { mode: 0o755 });
+  });
   afterAll(() => rmSync(directory, { recursive: true }));
 
   ociCommandSuite(program);
