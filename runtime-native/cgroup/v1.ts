@@ -91,6 +91,7 @@ export class CgroupV1 implements Cgroup {
   }
 
   signalAll(signal: number): void {
+    checkForeign(this.pids());
     const path = this.byController.get('freezer');
     const setState = (state: string) => {
       if (path === undefined) return;
@@ -154,13 +155,17 @@ export class CgroupV1 implements Cgroup {
 }
 
 /**
- * Sends a signal to processes; those that have gone meanwhile are left out.
+ * To be called before anything is done to all processes of a group: what froze or killed us would not undo it.
  * @throws UNKNOWN for a group that holds the host's first process or this one, which is not a container's
  */
-export function signalEach(pids: readonly number[], signal: number): void {
+export function checkForeign(pids: readonly number[]): void {
   if (pids.some((pid) => pid <= 1 || pid === process.pid)) {
     throw unknown('refusing to signal a cgroup that holds process 1 of the host, or this one');
   }
+}
+
+/** Sends a signal to processes; those that have gone meanwhile are left out. */
+export function signalEach(pids: readonly number[], signal: number): void {
   for (const pid of pids) {
     try {
       process.kill(pid, signal);

@@ -9,7 +9,7 @@ import type { LinuxResources } from '../spec';
 import type { Cgroup, EncodedStats } from './cgroup';
 import { readControl, readKeyed, readPids, removeGroup, tryWriteControl, writeControl } from './files';
 import { CGROUP_ROOT } from './layout';
-import { signalEach } from './v1';
+import { checkForeign, signalEach } from './v1';
 import { applyDevices } from './v2-devices';
 import { applyResources } from './v2-resources';
 
@@ -84,6 +84,7 @@ export class CgroupV2 implements Cgroup {
   }
 
   signalAll(signal: number): void {
+    checkForeign(this.pids());
     if (signal === SIGKILL && this.killAtOnce()) return;
     const frozen = readKeyed(this.path, 'cgroup.events').get('frozen') === 1n;
     if (!frozen) this.setFreeze('1');
