@@ -3,6 +3,7 @@
 
 import fs from 'node:fs';
 import path from 'node:path';
+import { sha256 } from '../../proto/ids';
 import { CACHE_DIRECTORY, cached, withLock } from './cache';
 import { mustRun, runCommand } from './command';
 
@@ -85,7 +86,9 @@ export async function debianMirror(): Promise<{ uri: string; suite: string }> {
  * usr/bin run as they are when they need no newer libc (Go programs do not).
  */
 export function ensureUnpacked(suite: string, packages: readonly string[]): Promise<string> {
-  return cached(`${suite}-${packages.join('-')}`, async (scratch) => {
+  // Short: criu fails when the paths of its own libraries are long.
+  const others = packages.length === 1 ? '' : `-${sha256(packages.join(' ')).slice(-8)}`;
+  return cached(`${suite}-${packages[0]}${others}`, async (scratch) => {
     const apt = path.join(scratch, '.apt');
     const downloads = path.join(apt, 'downloads');
     fs.mkdirSync(path.join(apt, 'lists', 'partial'), { recursive: true });
