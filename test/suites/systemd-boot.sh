@@ -18,7 +18,8 @@ mount --bind "$directory" "$directory"
 awk '{ print $2 }' /proc/self/mounts | while read -r point; do
   case $point in
   "$directory" | /sys/fs/cgroup) ;;
-  *) mount -o remount,bind,ro "$point" ;;
+  # One whose place is gone cannot be reached.
+  *) mount -o remount,bind,ro "$point" || [ ! -e "$point" ] ;;
   esac
 done
 mount -t proc -o nosuid,nodev,noexec proc /proc
@@ -26,6 +27,6 @@ mount --bind /proc/sys /proc/sys
 mount -o remount,bind,ro /proc/sys
 mount -t tmpfs -o mode=755 tmpfs /run
 mkdir -p /run/systemd/system /run/dbus
-export container=gantry-test SYSTEMD_UNIT_PATH="$directory/units"
+export container=gantry-test SYSTEMD_UNIT_PATH="$directory/units:/run/systemd/system.control:/run/systemd/transient"
 export SYSTEMD_GENERATOR_PATH="$directory/none" SYSTEMD_ENVIRONMENT_GENERATOR_PATH="$directory/none"
 exec /lib/systemd/systemd --system --unit=test.target --log-target=null --show-status=no

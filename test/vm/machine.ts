@@ -70,7 +70,7 @@ function qemuCommand(image: VmImage, file: (name: string) => string): string[] {
     ...['-machine', 'q35', ...acceleration, '-smp', '1', '-m', String(MEMORY_MIB)],
     ...['-nodefaults', '-no-user-config', '-display', 'none', '-no-reboot'],
     ...['-kernel', image.kernel, '-initrd', image.initrd],
-    ...['-append', 'console=ttyS0 loglevel=4 panic=-1 psi=1 mitigations=off'],
+    ...['-append', 'console=ttyS0 loglevel=4 panic=-1 psi=1 mitigations=off no_timer_check'],
     ...['-drive', disk(image.disk), '-drive', disk(file('disk')), '-drive', disk(image.modules)],
     ...['-device', 'virtio-rng-pci', '-chardev', 'stdio,id=output,signal=off'],
     ...['-serial', `file:${file('console')}`, '-serial', 'chardev:output', '-serial', `file:${file('status')}`],
