@@ -4,9 +4,12 @@ import type { Dialogue, Step } from '../session';
 
 export const IMAGE = 'test/busybox:latest';
 
-/** A script that sees the first size of the test terminal, prints "ready", and sees it change to 10 rows and 20 columns. */
+/**
+ * A script that sees the first size of the test terminal, prints "ready", and sees it change to 10 rows and 20 columns. It waits in
+ * between, because ctr sets the first size before it listens for changes.
+ */
 export const RESIZED =
-  'until [ "$(stty size)" = "40 132" ]; do sleep 0.02; done 2>/dev/null; echo ready; until [ "$(stty size)" = "10 20" ]; do sleep 0.02; done; echo resized';
+  'until [ "$(stty size)" = "40 132" ]; do sleep 0.02; done 2>/dev/null; sleep 0.5; echo ready; until [ "$(stty size)" = "10 20" ]; do sleep 0.02; done; echo resized';
 
 /** A ctr command with something on its standard input. */
 export function withInput(args: readonly string[], stdin: string | Buffer): Step {
