@@ -62,7 +62,16 @@ export function cgroupsOf(namespace: string): string[] {
     }
   }
   // Controllers mounted together appear under several names that are links to one folder.
-  return [...new Set(found.map((folder) => fs.realpathSync(folder)))];
+  return [...new Set(found.flatMap(realPathIfThere))];
+}
+
+function realPathIfThere(file: string): string[] {
+  try {
+    return [fs.realpathSync(file)];
+  } catch (error) {
+    if (isErrno(error, 'ENOENT')) return [];
+    throw error;
+  }
 }
 
 /** Kills every process in the cgroups of a namespace, frozen ones too. */
@@ -72,8 +81,12 @@ export function killCgroups(namespace: string): void {
       killIfThere(Number(pid));
     }
     const freezer = path.join(cgroup, 'freezer.state');
-    if (fs.existsSync(freezer)) {
-      fs.writeFileSync(freezer, 'THAWED');
+    try {
+      if (fs.existsSync(freezer)) {
+        fs.writeFileSync(freezer, 'THAWED');
+      }
+    } catch (error) {
+      if (!isErrno(error, 'ENOENT', 'ENODEV')) throw error; // It has gone meanwhile.
     }
   }
 }
