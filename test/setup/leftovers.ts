@@ -134,7 +134,7 @@ function foldersIn(directory: string): string[] {
       .map((entry) => path.join(directory, entry.name));
   } catch (error) {
     // Cgroups of other tests come and go at any time.
-    if (isErrno(error, 'ENOENT')) {
+    if (isErrno(error, 'ENOENT', 'ENODEV')) {
       return [];
     }
     throw error;
@@ -158,7 +158,7 @@ function readIfThere(file: string): string | undefined {
   try {
     return fs.readFileSync(file, 'utf8');
   } catch (error) {
-    if (isErrno(error, 'ENOENT', 'ESRCH')) {
+    if (isErrno(error, 'ENOENT', 'ESRCH', 'ENODEV')) {
       return undefined;
     }
     throw error;
