@@ -4,6 +4,12 @@
 import path from 'node:path';
 import { ensurePackages, ensureUnpacked } from './packages';
 
+/** criu with what it is linked to, as it runs beside an older C library. */
+const CRIU_PACKAGES = (
+  'criu libbsd0 libc6 libffi8 libgmp10 libgnutls30t64 libhogweed6t64 libidn2-0 libjansson4 libmd0 libmnl0 libnet1 ' +
+  'libnettle8t64 libnftables1 libnftnl11 libnl-3-200 libp11-kit0 libprotobuf-c1 libtasn1-6 libunistring5 libuuid1 libxtables12'
+).split(' ');
+
 /** A containerd release: its client, its daemon, and the folder of its shims. */
 export interface ContainerdRelease {
   readonly version: string;
@@ -28,4 +34,9 @@ export async function unpackedContainerd(): Promise<ContainerdRelease> {
     containerd: path.join(binDirectory, 'containerd'),
     binDirectory,
   };
+}
+
+/** The folder into which the criu of Debian 13 is unpacked; that of Debian 12 does not work on newer kernels. */
+export function unpackedCriu(): Promise<string> {
+  return ensureUnpacked('trixie', CRIU_PACKAGES);
 }

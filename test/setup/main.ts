@@ -3,11 +3,11 @@
 
 import { busyboxImage } from '../images/busybox';
 import { debianImage } from '../images/debian';
-import { installedContainerd, unpackedContainerd } from './clients';
+import { installedContainerd, unpackedContainerd, unpackedCriu } from './clients';
 
 async function main(): Promise<void> {
   await installedContainerd();
-  await Promise.all([unpackedContainerd(), busyboxImage(), debianImage()]);
+  await Promise.all([unpackedContainerd(), unpackedCriu(), busyboxImage(), debianImage()]);
 }
 
 main().catch((error: unknown) => {

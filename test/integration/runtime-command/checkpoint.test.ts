@@ -3,17 +3,12 @@
 import { spawn } from 'node:child_process';
 import { readFileSync, writeFileSync } from 'node:fs';
 import path from 'node:path';
+import { unpackedCriu } from '../../setup/clients';
 import { mustRun, waitFor } from '../../setup/command';
 import { describeUnless } from '../../setup/needs';
-import { ensureUnpacked } from '../../setup/packages';
 import { OciCommand } from '../../suites/oci-command';
 import { GANTRY_RUNTIME, missingForEngine } from './engine';
 
-/** With what it is linked to, as it runs beside an older C library. */
-const CRIU_PACKAGES = (
-  'criu libbsd0 libc6 libffi8 libgmp10 libgnutls30t64 libhogweed6t64 libidn2-0 libjansson4 libmd0 libmnl0 libnet1 ' +
-  'libnettle8t64 libnftables1 libnftnl11 libnl-3-200 libp11-kit0 libprotobuf-c1 libtasn1-6 libunistring5 libuuid1 libxtables12'
-).split(' ');
 const TIMEOUT_MS = 120_000;
 const COUNT = ['sh', '-c', 'i=0; while :; do i=$((i+1)); echo $i > /count; echo $i; sleep 0.05; done'];
 
@@ -22,13 +17,10 @@ describeUnless(missingForEngine(GANTRY_RUNTIME, 'make build'))('checkpoint and r
   let criu: readonly string[];
   let image: string;
 
-  beforeAll(async () => {
-    await ensureUnpacked('trixie', CRIU_PACKAGES);
-  }, TIMEOUT_MS);
   beforeEach(async () => {
     command = new OciCommand(GANTRY_RUNTIME);
     image = path.join(command.directory, 'image');
-    criu = ['--criu', criuProgram(command.directory, await ensureUnpacked('trixie', CRIU_PACKAGES))];
+    criu = ['--criu', criuProgram(command.directory, await unpackedCriu())];
   });
   afterEach(() => command.clean());
 
