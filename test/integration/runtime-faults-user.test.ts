@@ -2,12 +2,13 @@
 // every call of its own to the kernel fails once. Nothing may be left, and the error must say what it was.
 
 import { execFileSync } from 'node:child_process';
-import { chmodSync, chownSync, mkdirSync, readdirSync, readFileSync, readlinkSync } from 'node:fs';
+import { chmodSync, chownSync, mkdirSync, readdirSync, readlinkSync } from 'node:fs';
 import { join } from 'node:path';
 import { compileLaunch } from '../../runtime-native/create';
 import { describeFailure } from '../../runtime-native/failure';
 import { Container, type CreateOptions } from '../../runtime-native/index';
 import { describeUnless } from '../setup/needs';
+import { childrenOf } from '../setup/processes';
 import { FaultyKernel } from '../suites/kernel-faults';
 import { type SpecChange, useRuntime } from '../suites/runtime-bench';
 import { missingForContainers } from '../suites/runtime-bundle';
@@ -127,10 +128,6 @@ describeUnless(missingForContainers())('a launch into a user namespace that fail
     TIMEOUT_MS,
   );
 });
-
-function childrenOf(pid: number): string[] {
-  return readFileSync(`/proc/${pid}/task/${pid}/children`, 'utf8').trim().split(' ');
-}
 
 function openFiles(): string[] {
   return readdirSync('/proc/self/fd')

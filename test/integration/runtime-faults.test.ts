@@ -1,7 +1,7 @@
 // Everything that can fail on the way to a container fails once: every operation of its plans, and every call to the
 // kernel of the code that makes them. Nothing may be left, and the error must say what it was.
 
-import { closeSync, readdirSync, readFileSync, readlinkSync } from 'node:fs';
+import { closeSync, readdirSync, readlinkSync } from 'node:fs';
 import { openCgroup } from '../../runtime-native/cgroup/cgroup';
 import { compileLaunch } from '../../runtime-native/create';
 import { describeFailure } from '../../runtime-native/failure';
@@ -10,6 +10,7 @@ import type { Plan } from '../../runtime-native/operations';
 import { compileExec } from '../../runtime-native/plan';
 import type { Hook, Process } from '../../runtime-native/spec';
 import { describeUnless } from '../setup/needs';
+import { childrenOf } from '../setup/processes';
 import { FaultyKernel } from '../suites/kernel-faults';
 import { type SpecChange, useRuntime } from '../suites/runtime-bench';
 import { missingForContainers } from '../suites/runtime-bundle';
@@ -236,19 +237,6 @@ function reasonAt({ operations }: Plan, index: number, inInit: boolean): string 
   const target = attach?.op === 'attach' ? attach.target : undefined;
   const error = operation?.op === 'seccomp' ? EINVAL : ENOSYS;
   return describeFailure({ operation, error, stage: 0, text: '', target }, inInit);
-}
-
-function childrenOf(pid: number): string[] {
-  return readdirSync('/proc')
-    .filter((entry) => /^\d+$/.test(entry))
-    .filter((entry) => {
-      try {
-        const stat = readFileSync(`/proc/${entry}/stat`, 'latin1');
-        return stat.slice(stat.lastIndexOf(')') + 2).split(' ')[1] === String(pid);
-      } catch {
-        return false;
-      }
-    });
 }
 
 /** Descriptors of the kinds that the runtime opens, without the outputs of the bench. */

@@ -21,6 +21,7 @@ import { tmpdir } from 'node:os';
 import { join, resolve } from 'node:path';
 import { SHIM_ENVIRONMENT, ZYGOTE_FLAGS } from '../../proto/shim-flags';
 import { describeUnless, needsFile } from '../setup/needs';
+import { childrenOf, parentOf } from '../setup/processes';
 import { missingForTasks, TestDaemon } from './tasks-daemon';
 
 const PROJECT = resolve(__dirname, '../..');
@@ -253,22 +254,6 @@ describeUnless(missingForTasks())('a request to the zygote', () => {
     expect(readdirSync(directory).filter((name) => name.startsWith('socket'))).toEqual([]);
   });
 });
-
-function childrenOf(parent: number): number[] {
-  return readdirSync('/proc')
-    .filter((name) => /^\d+$/.test(name))
-    .map(Number)
-    .filter((pid) => parentOf(pid) === parent);
-}
-
-function parentOf(pid: number): number {
-  try {
-    const stat = readFileSync(`/proc/${pid}/stat`, 'utf8');
-    return Number(stat.slice(stat.lastIndexOf(')') + 2).split(' ')[1]);
-  } catch {
-    return 0;
-  }
-}
 
 const commandOf = (pid: number) => readFileSync(`/proc/${pid}/cmdline`, 'utf8').split('\0');
 

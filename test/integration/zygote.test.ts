@@ -3,6 +3,7 @@
 import { existsSync, mkdirSync, readdirSync, readFileSync, readlinkSync, rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { describeUnless } from '../setup/needs';
+import { childrenOf } from '../setup/processes';
 import { missingForTasks, TestDaemon } from './tasks-daemon';
 
 /** A forked shim at work has about 3 MiB of its own, a spawned one over 11. */
@@ -121,22 +122,6 @@ describeUnless(missingForTasks())('zygote', () => {
     expect(daemon.log).toContain('EEXIST');
   });
 });
-
-function childrenOf(parent: number): number[] {
-  return readdirSync('/proc')
-    .filter((name) => /^\d+$/.test(name))
-    .map(Number)
-    .filter((pid) => parentOf(pid) === parent);
-}
-
-function parentOf(pid: number): number {
-  try {
-    const stat = readFileSync(`/proc/${pid}/stat`, 'utf8');
-    return Number(stat.slice(stat.lastIndexOf(')') + 2).split(' ')[1]);
-  } catch {
-    return 0;
-  }
-}
 
 function argumentsOf(pid: number): string[] {
   return readFileSync(`/proc/${pid}/cmdline`, 'utf8').split('\0');

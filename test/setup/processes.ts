@@ -1,0 +1,22 @@
+// The tree of processes, for tests that look at who has made whom and at what is left.
+
+import fs from 'node:fs';
+
+/** Pids of the processes that have this one as parent, those included that have ended and wait to be reaped. */
+export function childrenOf(parent: number): number[] {
+  return fs
+    .readdirSync('/proc')
+    .filter((name) => /^\d+$/.test(name))
+    .map(Number)
+    .filter((pid) => parentOf(pid) === parent);
+}
+
+/** 0 for a process that is gone. */
+export function parentOf(pid: number): number {
+  try {
+    const stat = fs.readFileSync(`/proc/${pid}/stat`, 'latin1');
+    return Number(stat.slice(stat.lastIndexOf(')') + 2).split(' ')[1]);
+  } catch {
+    return 0;
+  }
+}
