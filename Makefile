@@ -76,9 +76,9 @@ dist/bin/gantry-shim: shim/launcher.sh dist/shim.js dist/shim.flags
 	chmod 755 $@
 	ln -sf gantry-shim dist/bin/containerd-shim-gantry-v1
 
-dist/runtime.bundle.js: $(shell find proto runtime-native -name '*.ts') proto/generated/.done package.json
+dist/runtime.bundle.js: cli/start.ts $(shell find proto runtime-native -name '*.ts') proto/generated/.done package.json
 	$(BUNDLE) runtime-native/command/main.ts --define:GANTRY_VERSION=\"$(VERSION)\" --outfile=$@
-	$(BUNDLE) runtime-native/command/start.ts --outfile=dist/runtime.js
+	$(BUNDLE) cli/start.ts --outfile=dist/runtime.js
 
 # As for gantry; the plan of an example is compiled, most of what create does.
 dist/bin/gantry-runtime: runtime-native/command/launcher.sh dist/runtime.bundle.js dist/native/libgantry.so
