@@ -32,7 +32,7 @@ dist/.typescript: $(SOURCES) proto/generated/.done tsconfig.json
 	$(NODE) node_modules/typescript/bin/tsc -p tsconfig.json
 	@touch $@
 
-dist/native/libgantry.so: $(wildcard runtime-native/*.c runtime-native/*.h)
+dist/native/libgantry.so: $(wildcard runtime-native/*.[ch] runtime-native/layers/*.[ch])
 	@mkdir -p dist/native
 	$(CC) $(CFLAGS) -fPIC -shared -pthread -fvisibility=default -Wl,--build-id=none -o $@ $(filter %.c,$^)
 

@@ -6,13 +6,13 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import { isErrno, messageOf, notFound, unknown } from '../proto/errors';
 import { type Cgroup, reopenCgroup } from './cgroup/cgroup';
 import { createContainer, hookState } from './create';
-import type { CompiledFilter } from './credentials';
 import { execProcess } from './exec';
 import { type HookState, runHooks } from './hooks';
 import { LaunchedInit } from './launch';
 import { ResourceControl } from './launcher/resource-control';
 import { openPidfd, signalPidfd } from './native';
-import { compileSeccomp } from './seccomp';
+import type { CompiledFilter } from './plan/credentials';
+import { compileSeccomp } from './seccomp/seccomp';
 import type { LinuxResources, Process, Spec } from './spec';
 import {
   connectForStart,

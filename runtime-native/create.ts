@@ -7,7 +7,6 @@ import { type Cgroup, openCgroup } from './cgroup/cgroup';
 import { NoCgroup } from './cgroup/none';
 import { validateSpec } from './config/validate';
 import type { CreateOptions, ProcessIo } from './container';
-import type { CompiledFilter } from './credentials';
 import { errorText } from './failure';
 import { type HookState, runHooks } from './hooks';
 import { type LaunchedInit, launch } from './launch';
@@ -16,11 +15,12 @@ import { MovedDevices } from './launcher/net-devices';
 import { ResourceControl } from './launcher/resource-control';
 import { deliverListener } from './launcher/seccomp-listener';
 import { isPrivileged, mappingsOf, runsInUserNamespace, setOomScore, writeMappings } from './launcher/user-namespace';
-import type { CompiledNamespaces } from './namespaces';
-import type { Plan, SyncPoint } from './operations';
-import { compileCreate } from './plan';
-import { compileCached, PlanCache } from './plan-cache';
-import { compileSeccomp } from './seccomp';
+import type { CompiledFilter } from './plan/credentials';
+import type { CompiledNamespaces } from './plan/namespaces';
+import type { Plan, SyncPoint } from './plan/operations';
+import { compileCreate } from './plan/plan';
+import { compileCached, PlanCache } from './plan/plan-cache';
+import { compileSeccomp } from './seccomp/seccomp';
 import type { Spec } from './spec';
 import {
   claimState,

@@ -6,11 +6,11 @@ import { isErrno, messageOf, unknown } from '../proto/errors';
 import type { Cgroup } from './cgroup/cgroup';
 import type { ExecOptions, StartedProcess } from './container';
 import { hookState, stdioOf } from './create';
-import type { CompiledFilter } from './credentials';
 import { type LaunchedInit, type LaunchOptions, launch } from './launch';
 import { deliverListener } from './launcher/seccomp-listener';
 import { entryOf } from './launcher/user-namespace';
-import { compileExec } from './plan';
+import type { CompiledFilter } from './plan/credentials';
+import { compileExec } from './plan/plan';
 import type { Process, Spec } from './spec';
 import { UndoList } from './undo';
 

@@ -2,7 +2,7 @@
 
 import type { CreateOptions } from './container';
 import { compileLaunch } from './create';
-import type { Plan } from './operations';
+import type { Plan } from './plan/operations';
 
 /**
  * The plan of a container as plain data, in the order in which init runs it; JSON.stringify prints it.

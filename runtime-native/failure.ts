@@ -1,7 +1,7 @@
 // What init reports, in the words that runc has for the same failure; clients look for some of them.
 
 import { getSystemErrorMap } from 'node:util';
-import type { Operation } from './operations';
+import type { Operation } from './plan/operations';
 
 export interface Failure {
   readonly operation: Operation | undefined;

@@ -6,7 +6,7 @@ import { messageOf, unknown } from '../proto/errors';
 import { launch } from './launch';
 import { entryOf } from './launcher/user-namespace';
 import { createMemfd, openPidfd, signalPidfd } from './native';
-import { type ContainerEntry, compileHook } from './plan';
+import { type ContainerEntry, compileHook } from './plan/plan';
 import { type ExitStatus, Reaper } from './reaper';
 import type { Hook } from './spec';
 

@@ -3,11 +3,11 @@
 import { closeSync, openSync, readFileSync } from 'node:fs';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { unknown } from '../proto/errors';
-import { CODES, SYNC_POINTS } from './codes';
-import { encodePlan } from './encode';
 import { describeFailure } from './failure';
 import { createMemfd, launchInit, reap, receive, sendByte, signalPidfd, socketPair } from './native';
-import type { Operation, Plan, SyncPoint } from './operations';
+import { CODES, SYNC_POINTS } from './plan/codes';
+import { encodePlan } from './plan/encode';
+import type { Operation, Plan, SyncPoint } from './plan/operations';
 import { Reaper } from './reaper';
 
 export interface LaunchOptions {

@@ -4,7 +4,7 @@ import { mkdirSync } from 'node:fs';
 import { readdir } from 'node:fs/promises';
 import { join } from 'node:path';
 import { isErrno } from '../proto/errors';
-import { removeTree, syncFileSystem } from '../runtime-native/tree';
+import { removeTree, syncFileSystem } from '../runtime-native/layers/tree';
 
 const PRIVATE_MODE = 0o700;
 const NUMBER = /^[1-9]\d*$/;

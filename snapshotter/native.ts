@@ -3,7 +3,7 @@
 
 import { chmodSync, existsSync } from 'node:fs';
 import type { Mount } from '../runtime-native/index';
-import { copyTree, treeUsage } from '../runtime-native/tree';
+import { copyTree, treeUsage } from '../runtime-native/layers/tree';
 import { SnapshotDirectories } from './directories';
 import type { Driver, Layer } from './driver';
 import type { SnapshotUsage } from './snapshotter';

@@ -4,7 +4,7 @@
 
 import { chmodSync, chownSync, existsSync, mkdirSync, readFileSync, statSync } from 'node:fs';
 import type { Mount } from '../runtime-native/index';
-import { treeUsage } from '../runtime-native/tree';
+import { treeUsage } from '../runtime-native/layers/tree';
 import { SnapshotDirectories } from './directories';
 import type { Driver, Layer } from './driver';
 import type { SnapshotUsage } from './snapshotter';

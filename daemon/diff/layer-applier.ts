@@ -3,7 +3,7 @@
 // and running images depend on them.
 
 import { failedPrecondition, invalidArgument, isErrno, messageOf, resourceExhausted } from '../../proto/errors';
-import type { EntryAttributes, Unpacker } from '../../runtime-native/unpack';
+import type { EntryAttributes, Unpacker } from '../../runtime-native/layers/unpack';
 import { quote, type TarData, type TarEntry, type TarHandler } from './tar-reader';
 
 const WHITEOUT = '.wh.';

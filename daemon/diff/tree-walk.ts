@@ -12,7 +12,7 @@ import {
   readlinkSync,
 } from 'node:fs';
 import { isErrno } from '../../proto/errors';
-import { readXattrs } from '../../runtime-native/xattr';
+import { readXattrs } from '../../runtime-native/layers/xattr';
 
 /** Names are bytes as latin1 strings, here and below. */
 export interface Node {

@@ -5,7 +5,7 @@ import { availableParallelism } from 'node:os';
 import { join } from 'node:path';
 import { Worker } from 'node:worker_threads';
 import { ApiError, isErrno, messageOf, resourceExhausted, unknown } from '../../proto/errors';
-import type { UnpackTarget } from '../../runtime-native/unpack';
+import type { UnpackTarget } from '../../runtime-native/layers/unpack';
 import type { UnpackJob, UnpackResult } from './unpack-worker';
 
 /** Layers unpacked at the same time. */

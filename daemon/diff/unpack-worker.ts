@@ -8,7 +8,7 @@ import { pipeline } from 'node:stream/promises';
 import { parentPort } from 'node:worker_threads';
 import { constants, createGunzip, createZstdDecompress } from 'node:zlib';
 import { canceled, type ErrorKind, errorKind, invalidArgument, isErrno, messageOf } from '../../proto/errors';
-import { Unpacker, type UnpackTarget } from '../../runtime-native/unpack';
+import { Unpacker, type UnpackTarget } from '../../runtime-native/layers/unpack';
 import { LayerApplier } from './layer-applier';
 import { TarReader } from './tar-reader';
 

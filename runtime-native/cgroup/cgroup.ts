@@ -4,7 +4,7 @@
 import { writeFileSync } from 'node:fs';
 import { posix } from 'node:path';
 import { unknown } from '../../proto/errors';
-import type { CgroupHierarchy } from '../mounts';
+import type { CgroupHierarchy } from '../plan/mounts';
 import type { LinuxResources } from '../spec';
 import { hostLayout, layoutOf } from './layout';
 import { NoCgroup } from './none';

@@ -1,9 +1,9 @@
 // What `linux` of a runtime configuration may hold (runtime-spec config-linux.md), but for its resources.
 
 import { NAMESPACE_FLAGS } from '../native';
-import { MEMORY_FLAGS, MEMORY_MODES } from '../scheduling';
-import { FLAGS as FILTER_FLAGS } from '../seccomp';
-import { ACTIONS, ARCHITECTURES, OPERATORS } from '../seccomp-profile';
+import { MEMORY_FLAGS, MEMORY_MODES } from '../plan/scheduling';
+import { ACTIONS, ARCHITECTURES, OPERATORS } from '../seccomp/profile';
+import { FLAGS as FILTER_FLAGS } from '../seccomp/seccomp';
 import {
   absolutePath,
   type Check,

@@ -1,7 +1,7 @@
 // What `process` of a runtime configuration may hold (runtime-spec config.md, Process and POSIX process).
 
-import { RLIMITS } from '../rlimits';
-import { IO_CLASSES, SCHEDULER_FLAGS, SCHEDULER_POLICIES } from '../scheduling';
+import { RLIMITS } from '../plan/rlimits';
+import { IO_CLASSES, SCHEDULER_FLAGS, SCHEDULER_POLICIES } from '../plan/scheduling';
 import {
   absolutePath,
   type Check,

@@ -2,7 +2,7 @@
 // namespaces have been compiled.
 
 import { isMapped, mappingsOf, mapsOnlySelf } from '../launcher/user-namespace';
-import type { CompiledNamespaces } from '../namespaces';
+import type { CompiledNamespaces } from '../plan/namespaces';
 import type { Spec } from '../spec';
 import { refuse } from './checks';
 

@@ -1,7 +1,7 @@
 // Refuses configurations that are malformed or contradict themselves, before anything is created. Every error starts with
 // the JSON path of the field. Fields that the runtime does not know are left to those who do.
 
-import { bindsSource, parseMountOptions } from '../mount-options';
+import { bindsSource, parseMountOptions } from '../plan/mount-options';
 import type { Process, Spec, SpecMount } from '../spec';
 import { listOf, mapOf, object, refuse, text } from './checks';
 import { checkExtents, checkLinux } from './linux-rules';

@@ -4,7 +4,7 @@ import { closeSync } from 'node:fs';
 import { unknown } from '../../proto/errors';
 import { errorText } from '../failure';
 import { idmapTree, openMountTree } from '../native';
-import type { MountSource } from '../operations';
+import type { MountSource } from '../plan/operations';
 import { closeAll, type IdMappings, openMappingNamespace } from './user-namespace';
 
 /**

@@ -5,7 +5,7 @@ import { closeSync, openSync, readFileSync, readlinkSync, writeFileSync } from '
 import { isErrno, messageOf, unknown } from '../../proto/errors';
 import { launch } from '../launch';
 import { NAMESPACE_FLAGS } from '../native';
-import type { ContainerEntry } from '../plan';
+import type { ContainerEntry } from '../plan/plan';
 import type { IdMapping, Linux } from '../spec';
 
 export interface IdMappings {

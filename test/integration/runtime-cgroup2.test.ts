@@ -5,7 +5,7 @@ import { closeSync, existsSync, openSync } from 'node:fs';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { CgroupV2 } from '../../runtime-native/cgroup/v2';
 import { launch } from '../../runtime-native/launch';
-import { compileHook } from '../../runtime-native/plan';
+import { compileHook } from '../../runtime-native/plan/plan';
 import { describeUnless } from '../setup/needs';
 import { missingForContainers, removeCgroupParents } from '../suites/runtime-bundle';
 import { collectExits, Output, waitForExit } from '../suites/runtime-library';

@@ -2,7 +2,7 @@
 // names returns an error, everything else is real. It must be installed before the runtime is used for the first time.
 
 import fs from 'node:fs';
-import { CODES } from '../../runtime-native/codes';
+import { CODES } from '../../runtime-native/plan/codes';
 
 /** A call by its function, its path without numbers, and how often there was that before: "openSync /proc/N/stat 1". */
 type CallName = string;

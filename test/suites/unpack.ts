@@ -2,7 +2,7 @@
 
 import { LayerApplier } from '../../daemon/diff/layer-applier';
 import { TarReader } from '../../daemon/diff/tar-reader';
-import { Unpacker, type WhiteoutFormat } from '../../runtime-native/unpack';
+import { Unpacker, type WhiteoutFormat } from '../../runtime-native/layers/unpack';
 
 export interface ApplyArchiveOptions {
   readonly whiteouts?: WhiteoutFormat;

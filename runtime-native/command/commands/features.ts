@@ -1,11 +1,11 @@
 // features: what the runtime can do, whatever the host has (runtime-spec features.md). Read off the tables that the
 // compiler of launch plans uses.
 
-import { capabilityNames } from '../../capabilities';
-import { mountOptionNames } from '../../mount-options';
 import { NAMESPACE_FLAGS } from '../../native';
-import { FLAGS } from '../../seccomp';
-import { ACTIONS, ARCHITECTURES, OPERATORS } from '../../seccomp-profile';
+import { capabilityNames } from '../../plan/capabilities';
+import { mountOptionNames } from '../../plan/mount-options';
+import { ACTIONS, ARCHITECTURES, OPERATORS } from '../../seccomp/profile';
+import { FLAGS } from '../../seccomp/seccomp';
 import { type Command, json, print } from '../context';
 import { programVersion, SPEC_VERSION } from '../version';
 

@@ -1,6 +1,6 @@
 import { constants } from 'node:os';
 import { describeFailure, errnoText, STAGES } from '../../../runtime-native/failure';
-import type { Operation } from '../../../runtime-native/operations';
+import type { Operation } from '../../../runtime-native/plan/operations';
 
 const { ENOENT, EACCES, ENOTDIR, EPERM, EINVAL, EEXIST, EBUSY, ELOOP, ERANGE, ENOMEM, ENOEXEC, ENAMETOOLONG, EROFS } =
   constants.errno;

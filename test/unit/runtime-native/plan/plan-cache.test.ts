@@ -1,6 +1,6 @@
-import { type CreateContext, compileCreate } from '../../../runtime-native/plan';
-import { compileCached, PlanCache } from '../../../runtime-native/plan-cache';
-import type { Spec } from '../../../runtime-native/spec';
+import { type CreateContext, compileCreate } from '../../../../runtime-native/plan/plan';
+import { compileCached, PlanCache } from '../../../../runtime-native/plan/plan-cache';
+import type { Spec } from '../../../../runtime-native/spec';
 
 const CONTEXT: CreateContext = {
   id: 'c1',

@@ -1,8 +1,8 @@
 // Directory trees: remove, measure, copy, sync. All of them read and write much, so they run on libuv's threads; of each
 // kind one at a time, which leaves threads to whatever must not wait.
 
-import { libgantry, type NativeFunction } from './library';
-import { checkResult } from './system-error';
+import { libgantry, type NativeFunction } from '../library';
+import { checkResult } from '../system-error';
 
 export interface TreeUsage {
   /** Bytes in allocated blocks. */

@@ -1,12 +1,12 @@
 // Seccomp filters: compiled by libseccomp, kept in memory and on disk, because compiling takes longer than everything
 // else in a launch together.
 
-import { unknown } from '../proto/errors';
-import { usesNotify } from './config/linux-rules';
-import type { CompiledFilter } from './credentials';
-import { readFilter, writeFilter } from './seccomp-cache';
-import { compileProfile } from './seccomp-profile';
-import type { Seccomp } from './spec';
+import { unknown } from '../../proto/errors';
+import { usesNotify } from '../config/linux-rules';
+import type { CompiledFilter } from '../plan/credentials';
+import type { Seccomp } from '../spec';
+import { readFilter, writeFilter } from './cache';
+import { compileProfile } from './profile';
 
 /** seccomp(2). TSYNC is left out: init has one thread. */
 export const FLAGS: Readonly<Record<string, number>> = {

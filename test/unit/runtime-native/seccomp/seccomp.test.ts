@@ -1,9 +1,9 @@
 import { chmodSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { readFilter, writeFilter } from '../../../runtime-native/seccomp-cache';
-import { compileProfile } from '../../../runtime-native/seccomp-profile';
-import type { Seccomp } from '../../../runtime-native/spec';
+import { readFilter, writeFilter } from '../../../../runtime-native/seccomp/cache';
+import { compileProfile } from '../../../../runtime-native/seccomp/profile';
+import type { Seccomp } from '../../../../runtime-native/spec';
 
 const PROFILE: Seccomp = {
   defaultAction: 'SCMP_ACT_ERRNO',

@@ -3,12 +3,12 @@
 
 import { closeSync, fstatSync, readSync } from 'node:fs';
 import type { LibraryHandle } from 'koffi';
-import { unknown } from '../proto/errors';
-import { errnoText } from './failure';
-import { loadLibrary as openLibrary } from './koffi';
-import { createMemfd } from './native';
-import { unknownSyscallStub } from './seccomp-stub';
-import type { Seccomp, SeccompArgument, SeccompRule } from './spec';
+import { unknown } from '../../proto/errors';
+import { errnoText } from '../failure';
+import { loadLibrary as openLibrary } from '../koffi';
+import { createMemfd } from '../native';
+import type { Seccomp, SeccompArgument, SeccompRule } from '../spec';
+import { unknownSyscallStub } from './stub';
 
 const EPERM = 1;
 const EEXIST = 17;

@@ -1,8 +1,8 @@
 // Typed access to the C unpacker: a batch of operations is written into flat buffers and executed with one call, because
 // a call per file would cost more than the file. What happens with each entry of an archive is the caller's decision.
 
-import { libgantry, type NativeFunction } from './library';
-import { systemError } from './system-error';
+import { libgantry, type NativeFunction } from '../library';
+import { systemError } from '../system-error';
 
 /** How an entry that hides a lower one is written: by removing it, or as overlayfs (in a user namespace) wants it. */
 export type WhiteoutFormat = 'delete' | 'overlay' | 'overlay-user';

@@ -1,7 +1,7 @@
 // The operations of a launch plan. A plan is plain data: it can be printed as JSON, compared and tested without root.
 // What an operation does is in init/*.c, one function for each, which encode.ts feeds.
 
-import type { IdMapping } from './spec';
+import type { IdMapping } from '../spec';
 
 /** Attributes of a mount, of the words that mount options use. */
 export type MountAttribute =

@@ -1,7 +1,7 @@
 // Resource limits by name (getrlimit(2)).
 
+import type { Rlimit } from '../spec';
 import type { Operation } from './operations';
-import type { Rlimit } from './spec';
 
 export const RLIMITS: Readonly<Record<string, number>> = {
   RLIMIT_CPU: 0,

@@ -1,9 +1,9 @@
 // Which namespaces a container gets: new ones, another's by path, or the host's.
 
-import { refuse } from './config/checks';
-import { NAMESPACE_FLAGS } from './native';
+import { refuse } from '../config/checks';
+import { NAMESPACE_FLAGS } from '../native';
+import type { Linux, Spec } from '../spec';
 import type { Operation } from './operations';
-import type { Linux, Spec } from './spec';
 
 export interface CompiledNamespaces {
   /** For clone3. */

@@ -1,16 +1,16 @@
 // Compiles a runtime configuration into a launch plan: an ordered list of operations that init runs. Policy is here, in
 // data that can be printed and tested; init only executes.
 
-import { checkUserNamespace } from './config/user-rules';
-import { validateProcess } from './config/validate';
+import { checkUserNamespace } from '../config/user-rules';
+import { validateProcess } from '../config/validate';
+import { mappingsOf } from '../launcher/user-namespace';
+import type { Linux, Process, Spec } from '../spec';
 import { type CompiledFilter, compileCredentials, compileLimits } from './credentials';
 import { compileDevices } from './devices';
-import { mappingsOf } from './launcher/user-namespace';
 import { bindsDev, compileMounts, type MountContext, type UserContext } from './mounts';
 import { type CompiledNamespaces, compileNamespaces, compileSysctls } from './namespaces';
 import type { MountSource, Operation, Plan, Propagation } from './operations';
 import { compileAffinity } from './scheduling';
-import type { Linux, Process, Spec } from './spec';
 
 export interface CreateContext {
   readonly id: string;

@@ -14,8 +14,8 @@ import {
 } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { copyTree, removeTree, syncFileSystem, treeUsage } from '../../../runtime-native/tree';
-import { readTree, readXattrs } from '../../suites/tree';
+import { copyTree, removeTree, syncFileSystem, treeUsage } from '../../../../runtime-native/layers/tree';
+import { readTree, readXattrs } from '../../../suites/tree';
 
 let base: string;
 

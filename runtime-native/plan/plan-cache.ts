@@ -1,9 +1,9 @@
 // Compiled plans by what they were compiled from, so that a configuration that comes again is neither checked nor
 // compiled again. What differs between containers of one configuration (id, cgroups) is put in afterwards.
 
+import type { Spec } from '../spec';
 import type { Operation, Plan } from './operations';
 import type { CompiledCreate, CreateContext } from './plan';
-import type { Spec } from './spec';
 
 /** Of specs, and of contexts of each. A shim has one container, and seldom more. */
 const ENTRIES_MAX = 4;

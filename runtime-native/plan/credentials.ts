@@ -1,10 +1,10 @@
 // From a process that may do everything to the process of the configuration: the last operations of every plan.
 
+import type { Linux, Process } from '../spec';
 import { type CapabilitySets, capabilitySets } from './capabilities';
 import type { Operation } from './operations';
 import { compileRlimits } from './rlimits';
 import { compileIoPriority, compileMemoryPolicy, compileScheduler } from './scheduling';
-import type { Linux, Process } from './spec';
 
 const DEFAULT_UMASK = 0o022;
 const PERSONALITIES: Readonly<Record<string, number>> = { LINUX: 0, LINUX32: 8 };

@@ -1,8 +1,8 @@
 // Nodes and links in /dev: those that every container has (runtime-spec config-linux, default devices) and those of the
 // configuration.
 
+import type { Device } from '../spec';
 import type { Operation } from './operations';
-import type { Device } from './spec';
 
 const TYPE_BITS: Readonly<Record<string, number>> = { c: 0o020000, u: 0o020000, b: 0o060000, p: 0o010000 };
 const DEFAULT_MODE = 0o666;

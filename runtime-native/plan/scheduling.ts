@@ -1,9 +1,9 @@
 // How the kernel shares processors and memory nodes with a process: scheduler, I/O priority, CPU affinity and NUMA policy
 // (sched_setattr(2), ioprio_set(2), sched_setaffinity(2), set_mempolicy(2)).
 
-import { parseNumberList } from './config/checks';
+import { parseNumberList } from '../config/checks';
+import type { IoPriority, MemoryPolicy, Scheduler } from '../spec';
 import type { Operation } from './operations';
-import type { IoPriority, MemoryPolicy, Scheduler } from './spec';
 
 export const IO_CLASSES: Readonly<Record<string, number>> = {
   IOPRIO_CLASS_RT: 1,

@@ -1,6 +1,6 @@
 // Capabilities by name (linux/capability.h) and the sets that a process gets.
 
-import type { Capabilities } from './spec';
+import type { Capabilities } from '../spec';
 
 const NAMES = (
   'CHOWN DAC_OVERRIDE DAC_READ_SEARCH FOWNER FSETID KILL SETGID SETUID SETPCAP LINUX_IMMUTABLE NET_BIND_SERVICE ' +

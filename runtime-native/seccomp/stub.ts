@@ -1,8 +1,8 @@
 // Instructions in front of a filter that answer ENOSYS for system calls newer than the profile. Its own answer, EPERM,
 // would keep programs from falling back to older calls.
 
-import { ARCHITECTURES } from './seccomp-profile';
-import type { Seccomp } from './spec';
+import type { Seccomp } from '../spec';
+import { ARCHITECTURES } from './profile';
 
 const ENOSYS = 38;
 const LOAD_ABSOLUTE = 0x20;

@@ -1,11 +1,11 @@
 import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
-import { CODES, FLAGS, SYNC_POINTS } from '../../../runtime-native/codes';
-import { encodePlan, propagationFlags } from '../../../runtime-native/encode';
-import { STAGES } from '../../../runtime-native/failure';
-import type { Operation } from '../../../runtime-native/operations';
+import { STAGES } from '../../../../runtime-native/failure';
+import { CODES, FLAGS, SYNC_POINTS } from '../../../../runtime-native/plan/codes';
+import { encodePlan, propagationFlags } from '../../../../runtime-native/plan/encode';
+import type { Operation } from '../../../../runtime-native/plan/operations';
 
-const header = readFileSync(join(__dirname, '../../../runtime-native/init/plan.h'), 'utf8');
+const header = readFileSync(join(__dirname, '../../../../runtime-native/init/plan.h'), 'utf8');
 
 /** "OP_MAKE_DIRECTORY = 18" as [makeDirectory, 18]. */
 function constants(prefix: string): Map<string, number> {

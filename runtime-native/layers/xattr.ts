@@ -1,7 +1,7 @@
 // Extended attributes (xattr(7)), which Node's fs does not have.
 
-import { libgantry, type NativeFunction } from './library';
-import { checkResult } from './system-error';
+import { libgantry, type NativeFunction } from '../library';
+import { checkResult } from '../system-error';
 
 /** Room for all attributes of one file: names of 255 bytes and values of 64 KiB at most, seldom more than one. */
 const ROOM_BYTES = 1024 * 1024;

@@ -1,7 +1,7 @@
 // Mount options of a runtime configuration (mount(8) words) sorted by what they act on.
 
+import type { SpecMount } from '../spec';
 import type { MountAttribute, Propagation } from './operations';
-import type { SpecMount } from './spec';
 
 export interface MountOptions {
   readonly bind: boolean;

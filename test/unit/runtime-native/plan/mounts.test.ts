@@ -1,6 +1,6 @@
-import { mountCall, mountPointsBelow } from '../../../runtime-native/mount';
-import { bindAttributeChange, parseMountOptions } from '../../../runtime-native/mount-options';
-import { bindsDev, compileMounts, type MountContext, normalTarget } from '../../../runtime-native/mounts';
+import { mountCall, mountPointsBelow } from '../../../../runtime-native/mount';
+import { bindAttributeChange, parseMountOptions } from '../../../../runtime-native/plan/mount-options';
+import { bindsDev, compileMounts, type MountContext, normalTarget } from '../../../../runtime-native/plan/mounts';
 
 const CONTEXT: MountContext = {
   bundle: '/b',

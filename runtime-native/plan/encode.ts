@@ -1,8 +1,8 @@
 // A launch plan in the binary form that init reads (init/plan.h).
 
+import { NAMESPACE_FLAGS } from '../native';
 import { capabilityMask } from './capabilities';
 import { CODES, FLAGS, OWN_USER_NAMESPACE, SYNC_POINTS } from './codes';
-import { NAMESPACE_FLAGS } from './native';
 import type { MountAttribute, Operation, Plan, Propagation } from './operations';
 
 const MAGIC = 0x4c504e47;

@@ -2,11 +2,11 @@
 // there; what they become inside is said by attach operations later.
 
 import { isAbsolute, join, posix } from 'node:path';
-import { refuse } from './config/checks';
-import { type IdMappings, isMapped, isPrivileged, mappingsOf } from './launcher/user-namespace';
+import { refuse } from '../config/checks';
+import { type IdMappings, isMapped, isPrivileged, mappingsOf } from '../launcher/user-namespace';
+import type { SpecMount } from '../spec';
 import { bindAttributeChange, bindsSource, type MountOptions, parseMountOptions } from './mount-options';
 import type { MountSource, Operation } from './operations';
-import type { SpecMount } from './spec';
 
 /** A cgroup v1 hierarchy as the container is to see it. */
 export interface CgroupHierarchy {

@@ -1,7 +1,7 @@
-import { validateSpec } from '../../../runtime-native/config/validate';
-import type { Operation } from '../../../runtime-native/operations';
-import { type CreateContext, compileCreate, compileExec } from '../../../runtime-native/plan';
-import type { Process, Spec } from '../../../runtime-native/spec';
+import { validateSpec } from '../../../../runtime-native/config/validate';
+import type { Operation } from '../../../../runtime-native/plan/operations';
+import { type CreateContext, compileCreate, compileExec } from '../../../../runtime-native/plan/plan';
+import type { Process, Spec } from '../../../../runtime-native/spec';
 
 const PROCESS: Process = { args: ['sh'], env: ['PATH=/bin'], cwd: '/', user: { uid: 0, gid: 0 } };
 const CONTEXT: CreateContext = {
