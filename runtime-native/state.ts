@@ -163,8 +163,15 @@ export function loadState(root: string, id: string): SavedState {
 
 export function removeState(root: string, id: string): void {
   const directory = join(root, id);
-  for (const file of [FILE, `${FILE}.new`, SPEC_FILE, START_SOCKET]) remove(() => unlinkSync(join(directory, file)));
-  remove(() => rmdirSync(directory));
+  remove(() => unlinkSync(join(directory, FILE)));
+  try {
+    rmdirSync(directory);
+  } catch (error) {
+    if (isErrno(error, 'ENOENT')) return;
+    if (!isErrno(error, 'ENOTEMPTY')) throw error;
+    for (const file of [`${FILE}.new`, SPEC_FILE, START_SOCKET]) remove(() => unlinkSync(join(directory, file)));
+    remove(() => rmdirSync(directory));
+  }
 }
 
 /** Empty when there is no such process, or nothing but its exit status. */

@@ -81,6 +81,7 @@ function singleRules({ allow, type, major, minor, access }: DeviceRule): Require
 }
 
 function letters(access: string): string {
+  if (access === ACCESS_ALL) return access;
   return [...ACCESS_ALL].filter((letter) => access.includes(letter)).join('');
 }
 

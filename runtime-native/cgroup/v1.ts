@@ -192,12 +192,11 @@ function inheritCpuset(path: string): void {
   for (const file of CPUSET_FILES) inheritCpusetFile(path, file);
 }
 
-function inheritCpusetFile(path: string, file: string): string {
-  const own = readControl(path, file) ?? '';
+/** The value; undefined when there is no such file, which is so above the hierarchy. */
+function inheritCpusetFile(path: string, file: string): string | undefined {
+  const own = readControl(path, file);
   if (own !== '') return own;
-  const parent = dirname(path);
-  if (parent === path || readControl(parent, file) === undefined) return '';
-  const value = inheritCpusetFile(parent, file);
-  writeControl(path, file, value);
+  const value = inheritCpusetFile(dirname(path), file);
+  if (value !== undefined) writeControl(path, file, value);
   return value;
 }

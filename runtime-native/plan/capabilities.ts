@@ -42,9 +42,9 @@ export function capabilitySets(capabilities: Capabilities | undefined): Capabili
   };
 }
 
-export function capabilityMask(names: readonly string[]): bigint {
-  return names.reduce((mask, name) => {
-    const number = NUMBERS.get(name);
-    return number === undefined ? mask : mask | (1n << BigInt(number));
-  }, 0n);
+/** A bit for each number; there are fewer than 53. */
+export function capabilityMask(names: Iterable<string>): number {
+  let mask = 0;
+  for (const number of new Set([...names].map((name) => NUMBERS.get(name) ?? -1))) if (number >= 0) mask += 2 ** number;
+  return mask;
 }

@@ -10,6 +10,10 @@ const HEADER_SIZE = 16;
 const OPERATION_SIZE = 48;
 const TEXT_ALIGNMENT = 8;
 const SCHEDULER_SIZE = 48;
+/** Of the plan of an ordinary container with its filter. */
+const INITIAL_SIZE = 32 * 1024;
+const UTF8_BYTES_MAX = 3;
+const WORD = 2 ** 32;
 
 /** mount_setattr(2); "strictatime", "noatime" and "relatime" are one field whose zero is relatime. */
 const ATTRIBUTE_BITS: Readonly<Record<MountAttribute, number>> = {
@@ -42,18 +46,18 @@ interface Encoded {
 
 export function encodePlan(plan: Plan): Buffer {
   const count = plan.operations.length;
-  const table = Buffer.alloc(HEADER_SIZE + count * OPERATION_SIZE);
-  const texts = new TextArea(table.length);
+  const output = new Output(HEADER_SIZE + count * OPERATION_SIZE);
   plan.operations.forEach((operation, index) => {
-    writeOperation(table, HEADER_SIZE + index * OPERATION_SIZE, operation, texts);
+    writeOperation(output, HEADER_SIZE + index * OPERATION_SIZE, operation);
   });
-  table.writeUInt32LE(MAGIC, 0);
-  table.writeUInt32LE(texts.end, 4);
-  table.writeUInt32LE(count, 8);
-  table.writeUInt16LE(plan.inherited.length, 12);
+  const { bytes } = output;
+  bytes.writeUInt32LE(MAGIC, 0);
+  bytes.writeUInt32LE(output.end, 4);
+  bytes.writeUInt32LE(count, 8);
+  bytes.writeUInt16LE(plan.inherited.length, 12);
   const own = plan.operations.some((operation) => operation.op === 'sync' && operation.point === 'mapping');
-  table.writeUInt16LE(own ? OWN_USER_NAMESPACE : 0, 14);
-  return Buffer.concat([table, ...texts.parts], texts.end);
+  bytes.writeUInt16LE(own ? OWN_USER_NAMESPACE : 0, 14);
+  return bytes.subarray(0, output.end);
 }
 
 /** Flags of mount(2) for a propagation. */
@@ -63,36 +67,61 @@ export function propagationFlags(propagation: Propagation | undefined): number {
   return direct ?? (PROPAGATION_BITS[propagation.slice(1)] ?? 0) | MS_REC;
 }
 
-class TextArea {
-  readonly parts: Buffer[] = [];
+/** The table of operations, and behind it their texts. One buffer that grows: every launch waits for this. */
+class Output {
+  bytes = Buffer.alloc(INITIAL_SIZE);
   end: number;
 
-  constructor(start: number) {
-    this.end = start;
+  constructor(tableSize: number) {
+    this.end = tableSize;
+    this.reserve(tableSize);
   }
 
   /** The offset of the text in the plan. */
   add(text: string | Buffer | undefined): number {
     if (text === undefined) return 0;
-    const bytes = typeof text === 'string' ? Buffer.from(`${text}\0`) : text;
-    const padding = (TEXT_ALIGNMENT - (this.end % TEXT_ALIGNMENT)) % TEXT_ALIGNMENT;
-    const offset = this.end + padding;
-    this.parts.push(Buffer.alloc(padding), bytes);
-    this.end = offset + bytes.length;
+    const offset = Math.ceil(this.end / TEXT_ALIGNMENT) * TEXT_ALIGNMENT;
+    if (typeof text === 'string') {
+      this.reserve(offset + UTF8_BYTES_MAX * text.length + 1);
+      this.end = offset + this.bytes.write(text, offset) + 1;
+    } else {
+      this.reserve(offset + text.length);
+      this.end = offset + text.copy(this.bytes, offset);
+    }
     return offset;
+  }
+
+  private reserve(size: number): void {
+    if (size <= this.bytes.length) return;
+    const larger = Buffer.alloc(Math.max(size, this.bytes.length * 2));
+    this.bytes.copy(larger);
+    this.bytes = larger;
   }
 }
 
-function writeOperation(table: Buffer, at: number, operation: Operation, texts: TextArea): void {
-  const { flags = 0, a = 0, b = 0, c = 0, texts: own = [] } = encode(operation);
-  table.writeUInt32LE(CODES[operation.op], at);
-  table.writeUInt32LE(flags, at + 4);
-  table.writeBigUInt64LE(BigInt.asUintN(64, BigInt(a)), at + 8);
-  table.writeBigUInt64LE(BigInt.asUintN(64, BigInt(b)), at + 16);
-  table.writeBigUInt64LE(BigInt.asUintN(64, BigInt(c)), at + 24);
-  own.forEach((text, index) => {
-    table.writeUInt32LE(texts.add(text), at + 32 + 4 * index);
+function writeOperation(output: Output, at: number, operation: Operation): void {
+  const { flags = 0, a = 0, b = 0, c = 0, texts = [] } = encode(operation);
+  // They may move the buffer.
+  const offsets = texts.map((text) => output.add(text));
+  const { bytes } = output;
+  bytes.writeUInt32LE(CODES[operation.op], at);
+  bytes.writeUInt32LE(flags, at + 4);
+  writeLong(bytes, a, at + 8);
+  writeLong(bytes, b, at + 16);
+  writeLong(bytes, c, at + 24);
+  offsets.forEach((offset, index) => {
+    bytes.writeUInt32LE(offset, at + 32 + 4 * index);
   });
+}
+
+/** 64 bits; negative numbers as two's complement. */
+function writeLong(bytes: Buffer, value: number | bigint, at: number): void {
+  if (typeof value === 'number' && value >= 0) {
+    bytes.writeUInt32LE(value % WORD, at);
+    bytes.writeUInt32LE(Math.floor(value / WORD), at + 4);
+  } else {
+    bytes.writeBigUInt64LE(BigInt.asUintN(64, BigInt(value)), at);
+  }
 }
 
 const NOTHING = () => ({});

@@ -5,7 +5,6 @@
 
 import { execFileSync, spawnSync } from 'node:child_process';
 import { existsSync, mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
-import { tmpdir } from 'node:os';
 import { join, resolve } from 'node:path';
 import { DEFAULT_CAPABILITIES } from '../../cli/spec/capabilities';
 import { DEFAULT_DEVICE_RULES } from '../../cli/spec/devices';
@@ -18,6 +17,8 @@ import { columns, median } from './table';
 const DEFAULT_ROUNDS = 50;
 const GOAL_RATIO = 0.25;
 const PEER = 'crun run';
+/** In memory, as /run is where all of them keep state by default. */
+const STATE_DIRECTORY = '/dev/shm';
 const UNIFIED = '/sys/fs/cgroup/unified';
 const MARK = 'GANTRY_BENCH_NAMESPACE';
 const OUR_PROGRAM = resolve(__dirname, '../../bin/gantry-runtime');
@@ -31,7 +32,7 @@ async function main(): Promise<void> {
   if (existsSync(UNIFIED) && process.env[MARK] === undefined) return runWithoutUnified();
   const rounds = Number(process.env['BENCH_ROUNDS'] ?? DEFAULT_ROUNDS);
   const bundle = makeBundle();
-  const directory = mkdtempSync(join(tmpdir(), 'gantry-bench-'));
+  const directory = mkdtempSync(join(STATE_DIRECTORY, 'gantry-bench-'));
   const samples = new Map<string, number[]>();
   // Waiting for an exit does not keep a process alive.
   const alive = setInterval(() => {}, 60_000);

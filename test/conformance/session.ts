@@ -26,8 +26,8 @@ export type Dialogue = ReadonlyArray<
   readonly [text: string, action: 'send' | 'resize' | 'signal', value: string | number]
 >;
 
-const COMMAND_TIMEOUT_MS = 20_000;
-const POLL_TIMEOUT_MS = 10_000;
+const COMMAND_TIMEOUT_MS = 60_000;
+const POLL_TIMEOUT_MS = 60_000;
 const PTY_SIZE = '40x132';
 
 export class Session {

@@ -13,7 +13,7 @@ import { mustRun, runCommand } from '../setup/command';
 import { startContainerd, startGantryd, type TestDaemon, temporaryDirectory } from '../setup/daemons';
 import { BAD_REQUESTS, CONTAINER, NO_DIGEST, RawApi, SPEC_TYPE } from './bad-requests';
 
-const TIMEOUT_MS = 120_000;
+const TIMEOUT_MS = 300_000;
 const EMPTY_DIGEST = 'sha256:e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855';
 const { status } = grpc;
 

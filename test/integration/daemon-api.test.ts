@@ -66,7 +66,7 @@ suite('gantryd serves', () => {
   }
 
   async function until(condition: () => boolean | Promise<boolean>): Promise<void> {
-    const deadline = Date.now() + 5000;
+    const deadline = Date.now() + 60_000;
     while (!(await condition())) {
       if (Date.now() > deadline) throw new Error('condition did not come true');
       await new Promise((resolve) => setTimeout(resolve, 10));

@@ -248,7 +248,7 @@ suite('gantryd', () => {
 });
 
 async function until(condition: () => boolean): Promise<void> {
-  const deadline = Date.now() + 10_000;
+  const deadline = Date.now() + 60_000;
   while (!condition()) {
     if (Date.now() > deadline) throw new Error('condition did not come true');
     await new Promise((resolve) => setTimeout(resolve, 20));

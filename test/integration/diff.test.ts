@@ -310,7 +310,7 @@ describeUnless(needsRoot() ?? needsFile(CONTAINERD, 'package containerd'))('Diff
       expect(comparable(ours)).toEqual(comparable(peer[index] ?? ''));
       expect(readXattrs(ours)).toEqual(readXattrs(peer[index] ?? ''));
     }
-  }, 60_000);
+  });
 });
 
 /** Without the times of what has no entry: whiteouts and directories made on the way. */

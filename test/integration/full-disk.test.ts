@@ -12,7 +12,7 @@ import { startGantryd, type TestDaemon, temporaryDirectory } from '../setup/daem
 
 const DISK_BYTES = 64 << 20;
 const SETUP_TIMEOUT_MS = 300_000;
-const TIMEOUT_MS = 60_000;
+const TIMEOUT_MS = 300_000;
 
 let daemon: TestDaemon;
 

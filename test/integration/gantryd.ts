@@ -7,7 +7,7 @@ import { join, resolve } from 'node:path';
 import { needsFile, needsRoot } from '../setup/needs';
 
 export const PROGRAM = resolve(__dirname, '..', '..', 'dist', 'bin', 'gantryd');
-const READY_MS = 20_000;
+const READY_MS = 60_000;
 const STOP_MS = 20_000;
 
 /** Why tests of the daemon cannot run here; undefined when they can. */

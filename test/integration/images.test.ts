@@ -9,7 +9,7 @@ import { type CommandResult, mustRun, runCommand } from '../setup/command';
 import { startContainerd, startGantryd, type TestDaemon } from '../setup/daemons';
 
 const SETUP_TIMEOUT_MS = 300_000;
-const TIMEOUT_MS = 60_000;
+const TIMEOUT_MS = 300_000;
 const BIG_FILE_MB = 100;
 
 describe.each([

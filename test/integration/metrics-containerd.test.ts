@@ -9,7 +9,7 @@ import { mustRun, waitFor } from '../setup/command';
 import { startContainerd } from '../setup/daemons';
 import { describeUnless, needsRoot } from '../setup/needs';
 
-const TIMEOUT_MS = 120_000;
+const TIMEOUT_MS = 300_000;
 const EMPTY = ['0', '', 'undefined'];
 /** Uses memory, processor and disk, then rests. */
 const SCRIPT = 'head -c 3000000 /dev/zero >/root/file; sync; cat /bin/busybox >/dev/null; echo done; exec sleep 1000';

@@ -14,7 +14,7 @@ import { cgroupsOf, type SpecChange, useRuntime } from '../suites/runtime-bench'
 import { missingForContainers, mountsBelow } from '../suites/runtime-bundle';
 import { waitForExit } from '../suites/runtime-library';
 
-const DEADLINE_MS = 10_000;
+const DEADLINE_MS = 60_000;
 
 describeUnless(missingForContainers())('Container', () => {
   const runtime = useRuntime();

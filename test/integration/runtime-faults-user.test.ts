@@ -17,7 +17,7 @@ import { waitForExit } from '../suites/runtime-library';
 const ENOSYS = 38;
 const FIRST_ID = 400_000;
 const MAPPING = [{ containerID: 0, hostID: FIRST_ID, size: 65_536 }];
-const TIMEOUT_MS = 120_000;
+const TIMEOUT_MS = 300_000;
 /** Calls that only these launches make. */
 const OWN_CALLS = /gantry_(launch|open_tree|idmap_tree|move_device)|[ug]id_map|oom_score_adj|\/ns\//;
 

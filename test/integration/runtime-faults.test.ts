@@ -28,7 +28,7 @@ const SYSTEM_CALLS: Readonly<Record<string, string>> = {
   gantry_send_byte: 'send',
   gantry_socketpair: 'socketpair',
 };
-const TIMEOUT_MS = 120_000;
+const TIMEOUT_MS = 300_000;
 const ALL_HOOKS = ['prestart', 'createRuntime', 'createContainer', 'startContainer', 'poststart'] as const;
 
 /** What dockerd sends, and whatever else makes operations or calls of its own. */

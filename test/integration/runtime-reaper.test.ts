@@ -35,7 +35,7 @@ const zombies = () => readdirSync('/proc').filter((pid) => /^\\d+$/.test(pid)).f
 testUnless(needsFile(built, 'make build'))(
   'orphans are reaped, and children of node:child_process are left to it',
   () => {
-    const text = execFileSync(process.execPath, ['-e', PROGRAM], { encoding: 'utf8', timeout: 25_000 });
+    const text = execFileSync(process.execPath, ['-e', PROGRAM], { encoding: 'utf8', timeout: 120_000 });
 
     expect(JSON.parse(text)).toEqual({ codes: [1, 2, 3], more: true, zombies: 0 });
   },

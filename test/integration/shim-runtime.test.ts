@@ -19,7 +19,7 @@ describeUnless(missingForTasks() ?? needsFile(RUNC, 'package runc'))('the runtim
     writeFileSync(join(daemon.directory, 'calls'), '');
     const script = `#!/bin/sh\necho "$@" >> ${daemon.directory}/calls\nexec ${RUNC} "$@"\n`;
     writeFileSync(recorder(), script, { mode: 0o755 });
-  }, 30_000);
+  });
 
   beforeEach(() => writeFileSync(join(daemon.directory, 'calls'), ''));
   afterAll(() => daemon.stop(), 30_000);

@@ -39,11 +39,11 @@ function useDaemon(start: 'fork' | 'spawn'): void {
     await daemon.container('box', ['/bin/sleep', '1000']);
     await daemon.tasks.create({ containerId: 'box' });
     await daemon.tasks.start({ containerId: 'box' });
-  }, 30_000);
+  });
 
   afterAll(async () => {
     await daemon?.stop();
-  }, 30_000);
+  });
 }
 
 describeUnless(missingForTasks()).each(['fork', 'spawn'] as const)('a shim (%s)', (start) => {
@@ -159,7 +159,7 @@ describeUnless(missingForTasks())('the memory of a shim and its daemon', () => {
     await daemon.tasks.kill({ containerId: 'box', execId: 'stuck', signal: 9 });
     await daemon.tasks.wait({ containerId: 'box', execId: 'stuck' });
     await daemon.tasks.deleteProcess({ containerId: 'box', execId: 'stuck' });
-  }, 60_000);
+  });
 
   test('CVE-2025-64329: ten thousand calls that their clients give up leave memory as it was', async () => {
     const pids = [daemon.shimPid('box'), daemon.pid];

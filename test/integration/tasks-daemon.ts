@@ -38,7 +38,7 @@ import { type Client, client } from './grpc-client';
 const PROJECT = resolve(__dirname, '..', '..');
 const BUSYBOX = ['/usr/bin/busybox', '/bin/busybox'].find((path) => existsSync(path));
 const APPLETS = ['sh', 'sleep', 'echo', 'cat', 'true', 'false', 'mount', 'ls'];
-const READY_TIMEOUT_MS = 15_000;
+const READY_TIMEOUT_MS = 60_000;
 const POLL_MS = 20;
 
 /** What of the configuration tests vary. */
@@ -268,7 +268,7 @@ export class TestDaemon {
     return [...mounts, ...shims, ...bundles, ...works, ...sockets, ...cgroups];
   }
 
-  async until(condition: () => boolean | Promise<boolean>, timeoutMs = 10_000): Promise<void> {
+  async until(condition: () => boolean | Promise<boolean>, timeoutMs = 60_000): Promise<void> {
     const deadline = Date.now() + timeoutMs;
     while (!(await condition())) {
       if (Date.now() > deadline)
@@ -289,7 +289,7 @@ export class TestDaemon {
   }
 
   /** Waits until nothing is left of a task, or of all tasks. */
-  async untilClean(id = '', timeoutMs = 10_000): Promise<void> {
+  async untilClean(id = '', timeoutMs = 60_000): Promise<void> {
     const left = () => this.leftovers().filter((line) => line.includes(id));
     await this.until(() => left().length === 0, timeoutMs).catch((error: Error) => {
       throw new Error(`left over: ${left().join('; ')}\n${error.message}`);

@@ -14,11 +14,11 @@ describe.each(SHIMS)('restart with $name', ({ config, missing }) => {
 
   beforeAll(async () => {
     daemon = await TestDaemon.start(config);
-  }, 30_000);
+  });
 
   afterAll(async () => {
     await daemon?.stop();
-  }, 30_000);
+  });
 
   async function running(id: string, args: readonly string[] = ['/bin/sleep', '100']): Promise<void> {
     await daemon.container(id, args);

@@ -12,11 +12,11 @@ describe.each(SHIMS)('Tasks with $name', ({ config, missing }) => {
 
   beforeAll(async () => {
     daemon = await TestDaemon.start(config);
-  }, 30_000);
+  });
 
   afterAll(async () => {
     await daemon?.stop();
-  }, 30_000);
+  });
 
   async function created(id: string, args: readonly string[]): Promise<number> {
     await daemon.container(id, args);

@@ -38,7 +38,7 @@ describeUnless(missingForTasks())('the zygote of a daemon', () => {
 
   afterEach(async () => {
     await daemon?.stop();
-  }, 30_000);
+  });
 
   async function start(id: string): Promise<void> {
     await daemon.container(id, ['/bin/sleep', '100']);
@@ -104,7 +104,7 @@ describeUnless(missingForTasks())('the zygote of a daemon', () => {
 
     setFileLimit(zygote, soft, hard);
     await runsForked('again');
-  }, 60_000);
+  });
 
   test('without room for a socket says so, and leaves nothing', async () => {
     daemon = await TestDaemon.start({ start: 'fork' });
@@ -120,7 +120,7 @@ describeUnless(missingForTasks())('the zygote of a daemon', () => {
     await daemon.untilClean();
 
     await runsForked('again');
-  }, 60_000);
+  });
 
   test('whose shim.js is gone still forks', async () => {
     const copy = mkdtempSync(join(tmpdir(), 'gantry-copy-'));
@@ -139,7 +139,7 @@ describeUnless(missingForTasks())('the zygote of a daemon', () => {
       else process.env['GANTRYD'] = before;
       rmSync(copy, { recursive: true });
     }
-  }, 60_000);
+  });
 });
 
 describeUnless(missingForTasks() ?? needsFile(PIDS, 'cgroups of version 1'))('a zygote that may not fork', () => {
@@ -166,7 +166,7 @@ describeUnless(missingForTasks() ?? needsFile(PIDS, 'cgroups of version 1'))('a 
       await daemon.until(() => readFileSync(join(group, 'cgroup.procs'), 'utf8') === '');
       rmdirSync(group);
     }
-  }, 60_000);
+  });
 });
 
 describeUnless(missingForTasks())('a request to the zygote', () => {
@@ -190,7 +190,7 @@ describeUnless(missingForTasks())('a request to the zygote', () => {
     control.on('error', () => {}); // It ends with bytes unread.
     exited = new Promise((done) => child.once('exit', done));
     expect((await reply())[0]).toBe(child.pid);
-  }, 30_000);
+  });
 
   afterEach(async () => {
     control.destroy();

@@ -14,11 +14,11 @@ describeUnless(missingForTasks())('zygote', () => {
 
   beforeEach(async () => {
     daemon = await TestDaemon.start({ start: 'fork' });
-  }, 30_000);
+  });
 
   afterEach(async () => {
     await daemon?.stop();
-  }, 30_000);
+  });
 
   async function run(id: string, args: readonly string[] = ['/bin/sleep', '100']): Promise<void> {
     await daemon.container(id, args);
@@ -73,7 +73,7 @@ describeUnless(missingForTasks())('zygote', () => {
     await daemon.destroy('before');
 
     await daemon.until(() => zygotePid() !== 0 && zygotePid() !== killed, 20_000);
-  }, 40_000);
+  });
 
   test('one that does not answer is killed, and the container starts all the same', async () => {
     process.kill(zygotePid(), 'SIGSTOP');

@@ -9,7 +9,7 @@ import { installedContainerd } from '../setup/clients';
 import { mustRun } from '../setup/command';
 import { startContainerd, startGantryd, type TestDaemon, temporaryDirectory } from '../setup/daemons';
 
-const TIMEOUT_MS = 120_000;
+const TIMEOUT_MS = 300_000;
 /** A clean environment: Debian's Python and its packages, whatever else is in PATH. */
 const PYTHON = ['/usr/bin/python3', '-I'];
 

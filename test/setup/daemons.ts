@@ -29,8 +29,8 @@ export interface DaemonOptions {
 }
 
 const RUNC_STATE = '/run/containerd/runc';
-const START_TIMEOUT_MS = 20_000;
-const STOP_TIMEOUT_MS = 15_000;
+const START_TIMEOUT_MS = 60_000;
+const STOP_TIMEOUT_MS = 60_000;
 
 /** A daemon under test. The process can be stopped, killed and started again over the same folders. */
 export class TestDaemon {

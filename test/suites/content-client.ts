@@ -84,7 +84,7 @@ export async function failure(promise: Promise<unknown>): Promise<{ kind: string
 
 /** A stream's end reaches the server a moment after the client: tries again while the ref is locked. */
 export async function retry<T>(action: () => Promise<T>): Promise<T> {
-  const deadline = Date.now() + 5000;
+  const deadline = Date.now() + 60_000;
   for (;;) {
     try {
       return await action();

@@ -28,7 +28,7 @@ export interface OciState {
   readonly annotations?: Readonly<Record<string, string>>;
 }
 
-const CALL_TIMEOUT_MS = 20_000;
+const CALL_TIMEOUT_MS = 60_000;
 
 export class OciCommand {
   /** Everything below it is removed by clean(). */

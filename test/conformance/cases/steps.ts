@@ -1,5 +1,8 @@
 // Steps that many cases share.
 
+import { readFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { waitFor } from '../../setup/command';
 import type { Dialogue, Step } from '../session';
 
 export const IMAGE = 'test/busybox:latest';
@@ -70,6 +73,15 @@ export function remove(id: string): Step[] {
     quietly('tasks', 'delete', id),
     quietly('containers', 'rm', id),
   ];
+}
+
+/** Waits until a log in the scratch directory holds all of the texts; notes its lines, in alphabetical order. */
+export function logged(name: string, ...texts: readonly string[]): Step {
+  return async (session) => {
+    const read = () => readFileSync(join(session.scratch, name), 'utf8');
+    await waitFor(`${texts.join(', ')} in ${name}`, () => texts.every((text) => read().includes(text)));
+    session.note(read().trim().split('\n').sort().join(' '));
+  };
 }
 
 /** Runs garbage collection to its end: none is left to come that could take what has no reference yet. */

@@ -1,9 +1,5 @@
-// Cases about tasks and containers that live longer than one command.
-
-import fs from 'node:fs';
-import path from 'node:path';
 import type { Case, Session } from '../session';
-import { IMAGE, idle, onTerminal, quietly, RESIZED, ready, remove, stopped, until } from './steps';
+import { IMAGE, idle, logged, onTerminal, quietly, RESIZED, ready, remove, stopped, until } from './steps';
 
 /** Rows of `tasks ps`, of `tasks metrics`, and of metrics in JSON: the numbers differ, the names are compared. */
 const PROCESS_ROWS: ReadonlyArray<readonly [RegExp, string]> = [[/^\d+ (.*)$/gm, 'PID $1']];
@@ -216,7 +212,7 @@ export const taskCases: Case[] = [
       ['tasks', 'kill', '-s', 'SIGUSR1', 'k8'],
       logged('signals', 'usr1'),
       ['tasks', 'kill', '-s', '1', 'k8'],
-      logged('signals', 'hup'),
+      logged('signals', 'usr1', 'hup'),
       ['tasks', 'exec', '-d', '--fifo-dir', '$SCRATCH/fifo', '--exec-id', 'e', 'k8', 'sleep', '1000'],
       ['tasks', 'kill', '-a', '-s', 'KILL', 'k8'],
       stopped('k8'),
@@ -323,16 +319,4 @@ function metricNames(id: string) {
       session.note(name);
     }
   };
-}
-
-function logged(name: string, text: string) {
-  return (session: Session) =>
-    session.until(['version'], /./).then(async () => {
-      const file = path.join(session.scratch, name);
-      const deadline = Date.now() + 5000;
-      while (!fs.readFileSync(file, 'utf8').includes(text) && Date.now() < deadline) {
-        await new Promise((resolve) => setTimeout(resolve, 20));
-      }
-      session.note(fs.readFileSync(file, 'utf8').trim().replaceAll('\n', ' '));
-    });
 }

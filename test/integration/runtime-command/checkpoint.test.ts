@@ -9,7 +9,7 @@ import { describeUnless } from '../../setup/needs';
 import { OciCommand } from '../../suites/oci-command';
 import { GANTRY_RUNTIME, missingForEngine } from './engine';
 
-const TIMEOUT_MS = 120_000;
+const TIMEOUT_MS = 300_000;
 const COUNT = ['sh', '-c', 'i=0; while :; do i=$((i+1)); echo $i > /count; echo $i; sleep 0.05; done'];
 
 describeUnless(missingForEngine(GANTRY_RUNTIME, 'make build'))('checkpoint and restore', () => {

@@ -7,7 +7,7 @@ import { startContainerd, type TestDaemon } from '../../setup/daemons';
 import { describeUnless } from '../../setup/needs';
 import { GANTRY_RUNTIME, missingForEngine } from './engine';
 
-const TIMEOUT_MS = 120_000;
+const TIMEOUT_MS = 300_000;
 const MEGABYTE = 2 ** 20;
 
 describeUnless(missingForEngine('/usr/bin/containerd', 'package containerd'))("containerd with runc's shim", () => {

@@ -11,7 +11,7 @@ import { Engine, GANTRY_RUNTIME, missingForEngine } from './engine';
 
 const DOCKERD = '/usr/sbin/dockerd';
 const DOCKER = '/usr/bin/docker';
-const TIMEOUT_MS = 120_000;
+const TIMEOUT_MS = 300_000;
 const MEGABYTE = 2 ** 20;
 
 describeUnless(missingForEngine(DOCKERD, 'package docker.io'))('dockerd', () => {

@@ -5,7 +5,7 @@ import { describeUnless } from '../../setup/needs';
 import { Engine, GANTRY_RUNTIME, missingForEngine } from './engine';
 
 const PODMAN = '/usr/bin/podman';
-const TIMEOUT_MS = 120_000;
+const TIMEOUT_MS = 300_000;
 const MEGABYTE = 2 ** 20;
 
 describeUnless(missingForEngine(PODMAN, 'package podman'))('podman', () => {

@@ -253,7 +253,7 @@ export class Task {
 
   async call<Req, Res>(method: Method<Req, Res, 'unary'>, request: Input<Req>): Promise<Res> {
     const all = { id: this.id, ...(request as object) } as Input<Req>;
-    return await this.client.call(method, all, { namespace: NAMESPACE, timeoutMs: 25_000 });
+    return await this.client.call(method, all, { namespace: NAMESPACE, timeoutMs: 60_000 });
   }
 
   async create(request: Tree = {}): Promise<number> {
@@ -352,7 +352,7 @@ export class Fifo {
   }
 }
 
-export async function poll<T>(what: string, probe: () => T | undefined | false, limitMs = 20_000): Promise<T> {
+export async function poll<T>(what: string, probe: () => T | undefined | false, limitMs = 60_000): Promise<T> {
   const deadline = performance.now() + limitMs; // A test may have stopped Date.
   for (;;) {
     const value = probe();

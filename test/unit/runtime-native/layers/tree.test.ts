@@ -65,7 +65,7 @@ describe('removeTree()', () => {
     await removeTree(path);
 
     expect(existsSync(path)).toBe(false);
-  }, 120_000); // Making them takes most of it.
+  }); // Making them takes most of it.
 
   test('fails with the name when something refuses to go', async () => {
     const path = make('tree', 'mkdir -p a/b; mount -t tmpfs none a/b');
