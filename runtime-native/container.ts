@@ -9,11 +9,11 @@ import { createContainer, hookState } from './create';
 import { execProcess } from './exec';
 import { type HookState, runHooks } from './hooks';
 import { LaunchedInit } from './launch';
-import { ResourceControl } from './launcher/resource-control';
+import { ResourceControl, type Schemata } from './launcher/resource-control';
 import { openPidfd, signalPidfd } from './native';
 import type { CompiledFilter } from './plan/credentials';
 import { compileSeccomp } from './seccomp/seccomp';
-import type { LinuxResources, Process, Spec } from './spec';
+import type { IntelRdt, LinuxResources, Process, Spec } from './spec';
 import {
   connectForStart,
   loadSpec,
@@ -21,6 +21,7 @@ import {
   processStartTime,
   removeStartSocket,
   removeState,
+  saveSpec,
   waitsForStart,
 } from './state';
 
@@ -60,6 +61,8 @@ export interface ExecOptions {
   readonly io: ProcessIo | 'terminal';
   /** Become 3, 4, ... of the process. They stay the caller's. */
   readonly files?: readonly number[] | undefined;
+  /** Groups below those of the container, as Cgroup.below() takes them. */
+  readonly cgroups?: ReadonlyMap<string, string> | undefined;
   /** In a paused container it waits until that is resumed; otherwise it is an error. */
   readonly ignoresPause?: boolean | undefined;
 }
@@ -105,12 +108,14 @@ export class Container {
   private readonly stopWatching: (() => void)[] = [];
   private isPaused = false;
   private isDeleted = false;
+  private intelRdt: IntelRdt | null | undefined;
 
   private constructor(parts: Parts) {
     this.parts = parts;
     this.id = parts.id;
     this.pid = parts.pid;
     this.terminalFd = parts.terminalFd;
+    this.intelRdt = parts.spec.linux?.intelRdt;
   }
 
   /**
@@ -197,7 +202,9 @@ export class Container {
     }
     if (this.parts.pidfd < 0) throw unknown('cannot exec in a stopped container');
     const seccomp = this.parts.seccomp ?? compileSeccomp(this.parts.spec.linux?.seccomp, this.parts.cacheDir);
-    return execProcess({ ...this.parts, seccomp }, options);
+    const { cgroups } = options;
+    const cgroup = cgroups === undefined ? this.parts.cgroup : this.parts.cgroup.below(cgroups);
+    return execProcess({ ...this.parts, cgroup, seccomp, intelRdt: this.intelRdt }, options);
   }
 
   /**
@@ -220,9 +227,15 @@ export class Container {
     this.isPaused = false;
   }
 
-  /** Changes limits of the running container; what is not given stays. @throws UNKNOWN in runc's words */
-  async update(resources: LinuxResources): Promise<void> {
+  /**
+   * Changes limits of the running container; what is not given stays. Without a class of service for its cache and memory
+   * bandwidth it gets one of its own when schemata are given.
+   * @throws UNKNOWN in runc's words
+   */
+  async update(resources: LinuxResources, schemata: Schemata = {}): Promise<void> {
+    ResourceControl.check(schemata);
     await this.parts.cgroup.apply(resources, true);
+    if (schemata.l3CacheSchema || schemata.memBwSchema) this.updateResourceControl(schemata);
   }
 
   /** Of all processes of the container, in the caller's pid namespace. */
@@ -265,12 +278,26 @@ export class Container {
     init?.hangUp();
     await step(() => this.killAll());
     await step(() => cgroup.remove());
-    const rdt = spec.linux?.intelRdt;
+    const rdt = this.intelRdt;
     if (rdt) await step(() => ResourceControl.removeFor(rdt, this.id));
     await step(() => runHooks(spec.hooks?.poststop, this.hookState('stopped'), undefined));
     await step(() => removeState(root, this.id));
     if (pidfd >= 0) closeSync(pidfd);
     if (errors.length > 0) throw errors[0];
+  }
+
+  private updateResourceControl(schemata: Schemata): void {
+    const { id, root, cgroup } = this.parts;
+    const { closID } = this.intelRdt ?? {};
+    const control = new ResourceControl({ ...(closID === undefined ? {} : { closID }), ...schemata }, id);
+    if (this.intelRdt) {
+      control.writeSchemata();
+      return;
+    }
+    const spec = loadSpec(root, id);
+    control.createFor(() => cgroup.pids());
+    this.intelRdt = {};
+    if (spec !== undefined) saveSpec(root, id, { ...spec, linux: { ...spec.linux, intelRdt: {} } });
   }
 
   /** To the process of a container that others made. @throws UNKNOWN when it does not wait to be started */

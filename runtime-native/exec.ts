@@ -6,12 +6,14 @@ import { isErrno, messageOf, unknown } from '../proto/errors';
 import type { Cgroup } from './cgroup/cgroup';
 import type { ExecOptions, StartedProcess } from './container';
 import { hookState, stdioOf } from './create';
+import { errorText } from './failure';
 import { type LaunchedInit, type LaunchOptions, launch } from './launch';
+import { ResourceControl } from './launcher/resource-control';
 import { deliverListener } from './launcher/seccomp-listener';
 import { entryOf } from './launcher/user-namespace';
 import type { CompiledFilter } from './plan/credentials';
 import { compileExec } from './plan/plan';
-import type { Process, Spec } from './spec';
+import type { IntelRdt, Process, Spec } from './spec';
 import { UndoList } from './undo';
 
 export interface ExecTarget {
@@ -23,6 +25,7 @@ export interface ExecTarget {
   readonly spec: Spec;
   readonly seccomp: CompiledFilter | undefined;
   readonly noNewKeyring: boolean;
+  readonly intelRdt?: IntelRdt | null | undefined;
 }
 
 /** @throws UNKNOWN `exec failed: unable to start container process: ...` */
@@ -42,9 +45,10 @@ export async function execProcess(target: ExecTarget, options: ExecOptions): Pro
 
 async function execSteps(target: ExecTarget, options: ExecOptions, undo: UndoList): Promise<StartedProcess> {
   const entry = entryOf(target.pid);
+  const rdt = target.intelRdt ? new ResourceControl(target.intelRdt, target.id) : undefined;
   const plan = compileExec(withDefaults(options.process, target.spec), {
     id: target.id,
-    cgroupFiles: target.cgroup.joinFiles(),
+    cgroupFiles: [...target.cgroup.joinFiles(), ...(rdt?.joinFiles ?? [])],
     terminal: options.io === 'terminal',
     seccomp: target.seccomp,
     noNewKeyring: target.noNewKeyring,
@@ -96,7 +100,12 @@ function launchInGroup({ cgroup, pid }: ExecTarget, options: LaunchOptions): Lau
 }
 
 function launchInto(directory: string, options: LaunchOptions): LaunchedInit {
-  const cgroup = openSync(directory, 'r');
+  let cgroup: number;
+  try {
+    cgroup = openSync(directory, 'r');
+  } catch (error) {
+    throw unknown(`open ${directory}: ${errorText(error)}`, { cause: error });
+  }
   try {
     return launch({ ...options, cgroup });
   } finally {

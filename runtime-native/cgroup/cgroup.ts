@@ -33,6 +33,12 @@ export interface Cgroup {
   cloneDirectory(): string | undefined;
   /** Where in or below the group a process is, if it is there and cloneDirectory() is defined. */
   directoryOf(pid: number): string | undefined;
+  /**
+   * The same for further processes in groups below it, which have to exist.
+   * @param places - controller ("name=systemd" for a hierarchy without), or "" for all, to a path in the group
+   * @throws UNKNOWN in runc's words
+   */
+  below(places: ReadonlyMap<string, string>): Cgroup;
   mountView(): { version: 1; hierarchies: CgroupHierarchy[] } | { version: 2; path: string };
   freeze(): Promise<void>;
   thaw(): void;

@@ -99,6 +99,17 @@ export function readPids(directory: string, depth = 0): number[] {
   return own.concat(...subgroups(directory).map((name) => readPids(join(directory, name), depth + 1)));
 }
 
+/** Where a path leads in a group. @throws UNKNOWN when that is outside of it */
+export function pathBelow(group: string, path: string): string {
+  const directory = join(group, path, '.');
+  if (directory === group || directory.startsWith(`${group}/`)) return directory;
+  throw unknown(`unable to create new parent process: ${path} is not a sub cgroup path`);
+}
+
+export function unknownController(name: string): Error {
+  return unknown(`unable to create new parent process: unknown controller ${name} in SubCgroupPaths`);
+}
+
 /** Removes a group with those below it, waiting shortly between attempts while it is busy. */
 export async function removeGroup(directory: string): Promise<void> {
   let waitMs = REMOVE_WAIT_MIN_MS;

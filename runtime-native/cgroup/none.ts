@@ -1,6 +1,7 @@
 // In the place of cgroups for an ordinary user, who has no rights over any: holds nothing, limits nothing, and refuses
 // what would need one.
 
+import { unknown } from '../../proto/errors';
 import { refuse } from '../config/checks';
 import type { LinuxResources } from '../spec';
 import { CgroupV1 } from './v1';
@@ -8,6 +9,10 @@ import { CgroupV1 } from './v1';
 export class NoCgroup extends CgroupV1 {
   constructor() {
     super([]);
+  }
+
+  override below(): never {
+    throw unknown('unable to create new parent process: the container has no cgroups, and so none below them');
   }
 
   /** @throws UNKNOWN for limits, which nobody would enforce; device rules hold without: nodes cannot be made */

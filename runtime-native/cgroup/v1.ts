@@ -9,7 +9,16 @@ import { watchOom } from '../native';
 import type { CgroupHierarchy } from '../plan/mounts';
 import type { LinuxResources } from '../spec';
 import type { Cgroup, EncodedStats } from './cgroup';
-import { readControl, readKeyed, readPids, removeGroup, tryWriteControl, writeControl } from './files';
+import {
+  pathBelow,
+  readControl,
+  readKeyed,
+  readPids,
+  removeGroup,
+  tryWriteControl,
+  unknownController,
+  writeControl,
+} from './files';
 import type { HierarchyLayout } from './layout';
 import { applyResources } from './v1-resources';
 
@@ -59,6 +68,16 @@ export class CgroupV1 implements Cgroup {
 
   directoryOf(): undefined {
     return undefined;
+  }
+
+  below(places: ReadonlyMap<string, string>): CgroupV1 {
+    for (const name of places.keys()) if (name !== '' && !this.byController.has(name)) throw unknownController(name);
+    return new CgroupV1(
+      this.hierarchies.map((hierarchy) => {
+        const [place] = ['', ...hierarchy.options].flatMap((name) => places.get(name) ?? []);
+        return place === undefined ? hierarchy : { ...hierarchy, path: pathBelow(hierarchy.path, place) };
+      }),
+    );
   }
 
   mountView(): { version: 1; hierarchies: CgroupHierarchy[] } {

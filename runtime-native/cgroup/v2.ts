@@ -7,7 +7,16 @@ import { isErrno, unknown } from '../../proto/errors';
 import { errorText } from '../failure';
 import type { LinuxResources } from '../spec';
 import type { Cgroup, EncodedStats } from './cgroup';
-import { readControl, readKeyed, readPids, removeGroup, tryWriteControl, writeControl } from './files';
+import {
+  pathBelow,
+  readControl,
+  readKeyed,
+  readPids,
+  removeGroup,
+  tryWriteControl,
+  unknownController,
+  writeControl,
+} from './files';
 import { CGROUP_ROOT } from './layout';
 import { checkForeign, signalEach } from './v1';
 import { applyDevices } from './v2-devices';
@@ -55,6 +64,11 @@ export class CgroupV2 implements Cgroup {
     const own = /^0::(.*)$/m.exec(readControl(`/proc/${pid}`, 'cgroup') ?? '')?.[1] ?? '';
     const directory = join(CGROUP_ROOT, own);
     return directory === this.path || directory.startsWith(`${this.path}/`) ? directory : undefined;
+  }
+
+  below(places: ReadonlyMap<string, string>): CgroupV2 {
+    for (const name of places.keys()) if (name !== '') throw unknownController(name);
+    return new CgroupV2(pathBelow(this.path, places.get('') ?? ''));
   }
 
   mountView(): { version: 2; path: string } {

@@ -113,6 +113,14 @@ const rootfsPropagation: Check = (value, path) => {
 const oneLine = text(/^[^\n]*$/, 'must be one line');
 const interfaceName = text(/^(?!\.{1,2}$)[^\s/:]{1,15}$/, 'is no name of a network device');
 
+export const intelRdtSchema = object({
+  closID: text(/^(?!\.{1,2}$)[^/\n]*$/, 'must be a name of one directory'),
+  schemata: listOf(oneLine),
+  l3CacheSchema: oneLine,
+  memBwSchema: text(/^MB:[^\n]*$/, 'must be one line that starts with "MB:"'),
+  enableMonitoring: flag,
+});
+
 export const linuxSchema = object({
   namespaces: listOf(namespace),
   uidMappings: mappings,
@@ -128,13 +136,7 @@ export const linuxSchema = object({
   readonlyPaths: listOf(absolutePath),
   mountLabel: oneLine,
   personality: object({ domain: oneOf(['LINUX', 'LINUX32']), flags: listOf(text()) }, ['domain']),
-  intelRdt: object({
-    closID: text(/^(?!\.{1,2}$)[^/\n]*$/, 'must be a name of one directory'),
-    schemata: listOf(oneLine),
-    l3CacheSchema: oneLine,
-    memBwSchema: text(/^MB:[^\n]*$/, 'must be one line that starts with "MB:"'),
-    enableMonitoring: flag,
-  }),
+  intelRdt: intelRdtSchema,
   memoryPolicy: object(
     {
       mode: oneOf(Object.keys(MEMORY_MODES)),

@@ -1,11 +1,14 @@
 // Cache and memory bandwidth of a container (runtime-spec config-linux.md, IntelRdt; kernel doc x86/resctrl).
 
-import { existsSync, mkdirSync, rmdirSync, writeFileSync } from 'node:fs';
+import { existsSync, mkdirSync, readdirSync, rmdirSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { isErrno, unknown } from '../../proto/errors';
 import { refuse } from '../config/checks';
 import { errorText } from '../failure';
 import type { IntelRdt } from '../spec';
+
+/** Lines for the file schemata: "L3:0=f", "MB:0=20". */
+export type Schemata = Pick<IntelRdt, 'l3CacheSchema' | 'memBwSchema'>;
 
 const MOUNT_POINT = '/sys/fs/resctrl';
 
@@ -33,13 +36,19 @@ export class ResourceControl {
     );
   }
 
+  /** @throws UNKNOWN in runc's words for what the processor or the kernel does not have */
+  static check({ l3CacheSchema, memBwSchema }: Schemata, root = MOUNT_POINT): void {
+    const has = (resource: string) => existsSync(join(root, 'info', resource));
+    const hint = `resctrl, which tells what the processor has, is not mounted at ${root} or does not have it`;
+    if (l3CacheSchema && !has('L3')) throw unknown(`Intel RDT/CAT: l3 cache schema is not enabled: ${hint}`);
+    if (memBwSchema && !has('MB')) throw unknown(`Intel RDT/MBA: memory bandwidth schema is not enabled: ${hint}`);
+  }
+
   /** What it makes is its own, remove() takes it back; groups that exist are shared. */
   create(): void {
-    const { closID, l3CacheSchema, memBwSchema, schemata } = this.rdt;
-    const lines = [l3CacheSchema, memBwSchema, ...(schemata ?? [])].filter((line) => line);
     const isNew = this.make(this.group);
-    if (!isNew && !closID) refuse('linux.intelRdt', `the group ${this.group} exists`);
-    if (lines.length > 0) this.write(join(this.group, 'schemata'), `${lines.join('\n')}\n`);
+    if (!isNew && !this.rdt.closID) refuse('linux.intelRdt', `the group ${this.group} exists`);
+    this.writeSchemata();
     if (this.monitor !== undefined) this.make(this.monitor);
   }
 
@@ -50,6 +59,40 @@ export class ResourceControl {
   /** Also for a container that another process has made: groups with a name of their own stay. */
   static removeFor(rdt: IntelRdt, id: string, root = MOUNT_POINT): void {
     removeGroup(rdt.closID ? join(root, rdt.closID, 'mon_groups', id) : join(root, id));
+  }
+
+  /** What the class may use; of a container that runs as well. */
+  writeSchemata(): void {
+    const { l3CacheSchema, memBwSchema, schemata } = this.rdt;
+    const lines = [l3CacheSchema, memBwSchema, ...(schemata ?? [])].filter((line) => line);
+    if (lines.length > 0) this.write(join(this.group, 'schemata'), `${lines.join('\n')}\n`);
+  }
+
+  /**
+   * Makes it for processes that run already.
+   * @param pids - those that there are at the moment of the call
+   */
+  createFor(pids: () => readonly number[]): void {
+    try {
+      this.create();
+      this.takeIn(pids);
+    } catch (error) {
+      this.remove();
+      throw error;
+    }
+  }
+
+  /** Threads join one by one, and may start others meanwhile. */
+  private takeIn(pids: () => readonly number[]): void {
+    const joined = new Set<string>();
+    for (let before = -1; joined.size > before; ) {
+      before = joined.size;
+      for (const thread of pids().flatMap(threadsOf)) {
+        if (joined.has(thread)) continue;
+        joined.add(thread);
+        for (const file of this.joinFiles) writeThread(file, thread);
+      }
+    }
   }
 
   private make(path: string): boolean {
@@ -69,6 +112,24 @@ export class ResourceControl {
     } catch (error) {
       throw unknown(`linux.intelRdt.schemata: write ${path}: ${errorText(error)}`, { cause: error });
     }
+  }
+}
+
+function threadsOf(pid: number): string[] {
+  try {
+    return readdirSync(`/proc/${pid}/task`);
+  } catch (error) {
+    if (isErrno(error, 'ENOENT', 'ESRCH')) return [];
+    throw error;
+  }
+}
+
+/** One that has ended is none to move. */
+function writeThread(file: string, thread: string): void {
+  try {
+    writeFileSync(file, thread, { flag: 'a' });
+  } catch (error) {
+    if (!isErrno(error, 'ESRCH')) throw unknown(`linux.intelRdt: write ${file}: ${errorText(error)}`, { cause: error });
   }
 }
 

@@ -13,6 +13,8 @@ import { resourceCases } from './oci-resources';
 export interface KnownDeviations {
   /** runc 1.1 runs poststart hooks when it has created the container. */
   readonly poststartAtCreate?: boolean;
+  /** crun has no flags for resctrl; it knows no groups by controller, and makes those that are not there. */
+  readonly isCrun?: boolean;
 }
 
 /** Defines the cases for one program. */
@@ -26,6 +28,6 @@ export function ociCommandSuite(program: string, known: KnownDeviations = {}): v
   describe('states and transitions', () => lifecycleCases(() => command));
   describe('configuration', () => configurationCases(() => command));
   describe('hooks', () => hookCases(() => command, known));
-  describe('exec', () => execCases(() => command));
-  describe('resources', () => resourceCases(() => command));
+  describe('exec', () => execCases(() => command, known));
+  describe('resources', () => resourceCases(() => command, known));
 }

@@ -1,14 +1,16 @@
 // The contract of an OCI runtime's command line: further processes in a container.
 
-import { closeSync, readFileSync, readSync, writeFileSync } from 'node:fs';
+import { closeSync, mkdirSync, readFileSync, readSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { isErrno } from '../../proto/errors';
+import { hostLayout } from '../../runtime-native/cgroup/layout';
 import { ConsoleSocket } from '../../runtime-native/console-socket';
 import { runCommand, waitFor } from '../setup/command';
 import type { OciCommand } from './oci-command';
+import type { KnownDeviations } from './oci-command.suite';
 import { pidsOf } from './oci-lifecycle';
 
-export function execCases(command: () => OciCommand): void {
+export function execCases(command: () => OciCommand, known: KnownDeviations): void {
   test('passes input, output and the exit code through', async () => {
     const id = await command().running();
     const argv = command().argv('exec', id, 'sh', '-c', 'cat; echo err >&2; exit 9');
@@ -75,6 +77,8 @@ export function execCases(command: () => OciCommand): void {
 
     expect(results).toEqual(results.map(() => ({ exitCode: 9, stdout: '', stderr: '' })));
   });
+
+  if (!known.isCrun) groupCases(command);
 
   test('a program that is not there is a failure of its own', async () => {
     const id = await command().running();
@@ -151,6 +155,42 @@ export function execCases(command: () => OciCommand): void {
     writeFileSync(path, JSON.stringify(process));
     return path;
   }
+}
+
+/** Further processes in groups of their own below that of the container. */
+function groupCases(command: () => OciCommand): void {
+  describe('--cgroup', () => {
+    const { version } = hostLayout();
+    const below = (path: string, file: string) =>
+      version === 2 ? join('/sys/fs/cgroup', path, file) : join('/sys/fs/cgroup/memory', path, file);
+    const argument = (path: string) => (version === 2 ? path : `memory:${path}`);
+    const withGroup = async () => {
+      let path = '';
+      const id = await command().running(['sleep', '1000'], (spec) => {
+        path = spec.linux.cgroupsPath;
+      });
+      mkdirSync(below(path, 'sub'));
+      return { id, path };
+    };
+    test('runs the process in a group below that of the container', async () => {
+      const { id, path } = await withGroup();
+      const file = join(command().directory, 'pid');
+      const flags = ['--cgroup', argument('/sub'), '--detach', '--pid-file', file];
+      expect(await command().detached('exec', ...flags, id, 'sleep', '500')).toMatchObject({ code: 0 });
+
+      const pid = readFileSync(file, 'utf8');
+      expect(readFileSync(below(path, 'sub/cgroup.procs'), 'utf8')).toBe(`${pid}\n`);
+      expect(await pidsOf(command(), id)).toContain(Number(pid));
+    });
+
+    test.each(['none', '../none', '../../..'])('is refused for %j', async (place) => {
+      const { id } = await withGroup();
+      const { exitCode, stderr } = await command().call('exec', '--cgroup', argument(place), id, 'true');
+
+      expect(exitCode).not.toBe(0);
+      expect(stderr).toMatch(/no such file or directory|is not a sub cgroup path/i);
+    });
+  });
 }
 
 /** Everything that comes out of the terminal that a call sends to its console socket. */

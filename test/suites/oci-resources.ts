@@ -3,6 +3,7 @@
 import { writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import type { OciCommand } from './oci-command';
+import type { KnownDeviations } from './oci-command.suite';
 import { pidsOf } from './oci-lifecycle';
 
 const MEGABYTE = 2 ** 20;
@@ -10,7 +11,7 @@ const MEGABYTE = 2 ** 20;
 const LIMIT = 'cat /sys/fs/cgroup/memory/memory.limit_in_bytes 2>/dev/null || cat /sys/fs/cgroup/memory.max';
 const PIDS = 'cat /sys/fs/cgroup/pids/pids.max 2>/dev/null || cat /sys/fs/cgroup/pids.max';
 
-export function resourceCases(command: () => OciCommand): void {
+export function resourceCases(command: () => OciCommand, known: KnownDeviations): void {
   const limited = () =>
     command().running(['sleep', '1000'], (spec) => {
       spec.linux.resources = { memory: { limit: 64 * MEGABYTE }, pids: { limit: 50 } } as never;
@@ -39,6 +40,21 @@ export function resourceCases(command: () => OciCommand): void {
 
     expect(await command().must('exec', id, 'sh', '-c', LIMIT)).toBe(`${32 * MEGABYTE}\n`);
     expect(await command().must('exec', id, 'sh', '-c', PIDS)).toBe('50\n');
+  });
+
+  test('update of what resctrl would do is refused where there is none', async () => {
+    const id = await command().running();
+    for (const [flag, words] of [
+      ['--l3-cache-schema', 'l3 cache schema is not enabled'],
+      ['--mem-bw-schema', 'memory bandwidth schema is not enabled'],
+    ] as const) {
+      const value = flag === '--mem-bw-schema' ? 'MB:0=20' : 'L3:0=f';
+      const { exitCode, stderr } = await command().call('update', flag, value, '--pids-limit', '40', id);
+
+      expect(exitCode).not.toBe(0);
+      expect(stderr).toContain(known.isCrun ? 'unrecognized option' : words);
+      expect(await command().must('exec', id, 'sh', '-c', PIDS)).not.toBe('40\n');
+    }
   });
 
   test('ps shows the processes by the pids of the host', async () => {

@@ -30,6 +30,7 @@ export const exec: Command = {
     'no-new-privs': { type: 'boolean', help: 'the process cannot gain privileges' },
     cap: { type: 'list', short: 'c', help: 'capability to add' },
     'preserve-fds': { type: 'string', help: 'pass N descriptors more than standard input and output' },
+    cgroup: { type: 'list', help: 'existing group below that of the container, [CONTROLLER[,CONTROLLER...]:]PATH' },
     'ignore-paused': { type: 'boolean', help: 'wait for a paused container to be resumed' },
   },
   words: [1, Number.MAX_SAFE_INTEGER],
@@ -60,6 +61,7 @@ async function runExec(context: Context): Promise<number> {
     process: sized,
     io: terminal ? 'terminal' : { stdin: 0, stdout: 1, stderr: 2 },
     files: passedFiles(flags).files,
+    cgroups: groupsOf(flags.list('cgroup')),
     ignoresPause: flags.isSet('ignore-paused'),
   });
   const socket = flags.text('console-socket');
@@ -101,6 +103,20 @@ function userOf({ user }: Process, flags: Flags): NonNullable<Process['user']> {
     ...(gid ? { gid: id('gid', gid) } : {}),
     ...(groups.length > 0 ? { additionalGids: [...(base.additionalGids ?? []), ...groups] } : {}),
   };
+}
+
+/** Controller to path, "" for all. @throws UNKNOWN in runc's words */
+function groupsOf(args: readonly string[]): ReadonlyMap<string, string> | undefined {
+  if (args.length === 0) return undefined;
+  const pairs = args.flatMap((arg) => {
+    const [path = '', controllers, ...more] = arg.split(':').reverse();
+    if (more.length > 0) throw unknown(`invalid --cgroup argument: ${arg}`);
+    if (controllers === undefined && args.length > 1) {
+      throw unknown(`invalid --cgroup argument: ${arg} (missing <controller>: prefix)`);
+    }
+    return (controllers ?? '').split(',').map((name) => [name, path] as const);
+  });
+  return new Map(pairs);
 }
 
 function id(what: string, text: string): number {

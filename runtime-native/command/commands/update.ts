@@ -1,6 +1,8 @@
 // update: changes the limits of a running container.
 
 import { unknown } from '../../../proto/errors';
+import { intelRdtSchema } from '../../config/linux-schema';
+import type { Schemata } from '../../launcher/resource-control';
 import type { LinuxResources } from '../../spec';
 import { readJson } from '../bundle';
 import { type Command, withContainer } from '../context';
@@ -32,16 +34,21 @@ export const update: Command = {
     'memory-swap': { type: 'string', help: 'limit of memory and swap together, as memory' },
     'kernel-memory': { type: 'string', help: 'accepted; kernels have no such limit any more' },
     'kernel-memory-tcp': { type: 'string', help: 'accepted; kernels have no such limit any more' },
+    'l3-cache-schema': { type: 'string', help: 'share of the cache as resctrl has it: "L3:0=f"' },
+    'mem-bw-schema': { type: 'string', help: 'memory bandwidth as resctrl has it: "MB:0=50"' },
     'pids-limit': { type: 'string', help: 'number of processes' },
   },
   words: [1, 1],
   run: async (context) => {
     const { flags } = context;
     const path = flags.text('resources');
+    const schemata =
+      given({ l3CacheSchema: flags.text('l3-cache-schema'), memBwSchema: flags.text('mem-bw-schema') }) ?? {};
+    intelRdtSchema(schemata, 'linux.intelRdt');
     const resources = path === undefined ? fromFlags(flags) : (readJson(path === '-' ? STDIN : path) as LinuxResources);
     await withContainer(context, async (container) => {
       if (container.status() === 'stopped') throw unknown('container not running');
-      await container.update(resources);
+      await container.update(resources, schemata as Schemata);
     });
     return 0;
   },

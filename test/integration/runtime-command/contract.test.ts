@@ -34,5 +34,5 @@ describeUnless(missing ?? needsFile(CRUN, 'package crun'))('crun', () => {
   });
   afterAll(() => rmSync(directory, { recursive: true }));
 
-  ociCommandSuite(program);
+  ociCommandSuite(program, { isCrun: true });
 });

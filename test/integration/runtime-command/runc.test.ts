@@ -35,6 +35,14 @@ const SITUATIONS: Readonly<Record<string, Case>> = {
     command.call('exec', '--cwd', '/no/dir', await command.running(), 'true'),
   'exec with a terminal but no socket': async (command) =>
     command.call('exec', '--detach', '--tty', await command.running(), 'true'),
+  'exec in a group of an unknown controller': async (command) =>
+    command.call('exec', '--cgroup', 'nothing:sub', await command.running(), 'true'),
+  'exec in a group outside': async (command) =>
+    command.call('exec', '--cgroup', '../sub', await command.running(), 'true'),
+  'exec in a group with too many names': async (command) =>
+    command.call('exec', '--cgroup', 'a:b:c', await command.running(), 'true'),
+  'exec in groups of which one has no controller': async (command) =>
+    command.call('exec', '--cgroup', 'sub', '--cgroup', 'memory:sub', await command.running(), 'true'),
   'run of a missing program': (command) => command.run(['nothing']),
   'run of a missing path': (command) => command.run(['/no/thing']),
   'run of what is no program': (command) => command.run(['/not-executable']),

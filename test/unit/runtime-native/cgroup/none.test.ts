@@ -9,6 +9,10 @@ describe('NoCgroup', () => {
     expect([group.paths, group.joinFiles(), group.pids()]).toEqual([{}, [], []]);
   });
 
+  test('has none below it', () => {
+    expect(() => new NoCgroup().below()).toThrow('the container has no cgroups');
+  });
+
   test('refuses limits, and takes what sets none', () => {
     const group = new NoCgroup();
 

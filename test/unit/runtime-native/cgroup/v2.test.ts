@@ -2,7 +2,7 @@
 
 import { mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
-import { join } from 'node:path';
+import { basename, join } from 'node:path';
 import { Metrics } from '../../../../proto/generated/io.containerd.cgroups.v2';
 import { CgroupV2 } from '../../../../runtime-native/cgroup/v2';
 import { blkioToIoWeight, sharesToWeight, swapOnly } from '../../../../runtime-native/cgroup/v2-resources';
@@ -108,6 +108,15 @@ describe('CgroupV2', () => {
     files({ 'cgroup.procs': '1\n2\n', 'a/cgroup.procs': '', 'a/b/cgroup.procs': '3\n' });
 
     expect(new CgroupV2(path).pids()).toEqual([1, 2, 3]);
+  });
+
+  test('below() leads to a group in it, and nowhere else', () => {
+    const group = new CgroupV2(path);
+
+    expect(group.below(new Map([['', '/a/b']])).cloneDirectory()).toBe(join(path, 'a/b'));
+    expect(group.below(new Map([['', 'a/..']])).paths).toEqual(group.paths);
+    expect(() => group.below(new Map([['', `../${basename(path)}-other`]]))).toThrow('is not a sub cgroup path');
+    expect(() => group.below(new Map([['memory', 'a']]))).toThrow('unknown controller memory in SubCgroupPaths');
   });
 
   test('signalAll() kills through cgroup.kill', () => {
