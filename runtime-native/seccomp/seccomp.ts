@@ -7,6 +7,7 @@ import type { CompiledFilter } from '../plan/credentials';
 import type { Seccomp } from '../spec';
 import { readFilter, writeFilter } from './cache';
 import { compileProfile } from './profile';
+import { shrinkFilter } from './shrink';
 
 /** seccomp(2). TSYNC is left out: init has one thread. */
 export const FLAGS: Readonly<Record<string, number>> = {
@@ -33,7 +34,7 @@ export function compileSeccomp(
   if (known !== undefined) return known;
   let program = cacheDir === undefined ? undefined : readFilter(cacheDir, key);
   if (program === undefined) {
-    program = compileProfile(profile);
+    program = shrinkFilter(compileProfile(profile));
     if (cacheDir !== undefined) writeFilter(cacheDir, key, program);
   }
   const compiled = { filter: program.toString('base64'), flags: filterFlags(profile), listens: usesNotify(profile) };

@@ -4,6 +4,7 @@ import { join } from 'node:path';
 import { readFilter, writeFilter } from '../../../../runtime-native/seccomp/cache';
 import { compileProfile } from '../../../../runtime-native/seccomp/profile';
 import type { Seccomp } from '../../../../runtime-native/spec';
+import { evaluate } from './evaluate';
 
 const PROFILE: Seccomp = {
   defaultAction: 'SCMP_ACT_ERRNO',
@@ -17,32 +18,6 @@ const PROFILE: Seccomp = {
 const X86_64 = 0xc000003e;
 const I386 = 0x40000003;
 const [ALLOW, EPERM, ENOSYS] = [0x7fff0000, 0x00050001, 0x00050026];
-
-/** Runs a filter as the kernel does, for a call with one argument. */
-function evaluate(program: Buffer, architecture: number, call: number, argument = 0): number {
-  const data = Buffer.alloc(64);
-  data.writeUInt32LE(call, 0);
-  data.writeUInt32LE(architecture, 4);
-  data.writeUInt32LE(argument, 16);
-  let a = 0;
-  for (let at = 0; ; at++) {
-    const [code, yes, no, value] = [
-      program.readUInt16LE(at * 8),
-      program[at * 8 + 2] ?? 0,
-      program[at * 8 + 3] ?? 0,
-      program.readUInt32LE(at * 8 + 4),
-    ];
-    if (code === 0x20) a = data.readUInt32LE(value);
-    else if (code === 0x54) a = (a & value) >>> 0;
-    else if (code === 0x05) at += value;
-    else if (code === 0x15) at += a === value ? yes : no;
-    else if (code === 0x25) at += a > value ? yes : no;
-    else if (code === 0x35) at += a >= value ? yes : no;
-    else if (code === 0x45) at += (a & value) !== 0 ? yes : no;
-    else if (code === 0x06) return value;
-    else throw new Error(`instruction ${code.toString(16)}`);
-  }
-}
 
 const onX64 = process.arch === 'x64' ? describe : describe.skip;
 onX64('compileProfile()', () => {
