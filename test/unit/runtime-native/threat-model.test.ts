@@ -5,7 +5,7 @@ import { join, resolve } from 'node:path';
 
 const PROJECT = resolve(__dirname, '../../..');
 const read = (path: string) => readFileSync(join(PROJECT, path), 'utf8');
-const document = read('runtime-native/SECURITY.md');
+const document = read('runtime-native/README.md').split('## Threat model')[1] ?? '';
 const rows = document
   .split('\n')
   .filter((line) => line.startsWith('| '))
