@@ -171,17 +171,15 @@ describe.each(SHIMS)('Tasks with $name', ({ config, missing }) => {
     const pid = daemon.shimPid('stopped');
     process.kill(pid, 'SIGSTOP');
     try {
-      const startedAt = performance.now();
+      // Whatever waited for the shim would wait until it goes on, below.
       const { tasks } = await daemon.tasks.list({});
       await daemon.tasks.get({ containerId: 'stopped' });
       await created('other', ['/bin/true']);
       const waiting = daemon.tasks.wait({ containerId: 'other' });
       await daemon.tasks.start({ containerId: 'other' });
       await waiting;
-      const tookMs = performance.now() - startedAt;
 
       expect(tasks.find(({ id }) => id === 'stopped')?.status).toBe(Status.RUNNING);
-      expect(tookMs).toBeLessThan(5000);
       await expect(daemon.tasks.kill({ containerId: 'stopped', signal: 9 }, { timeoutMs: 300 })).rejects.toMatchObject({
         code: 4,
       });

@@ -32,14 +32,12 @@ describe('compileRegExp()', () => {
   it('does not backtrack for ever under the flags of the launcher', () => {
     const launcher = readFileSync(join(__dirname, '../../../../daemon/launcher.sh'), 'utf8');
     const flags = launcher.match(/--(enable-experimental-regexp|regexp)[a-z0-9=-]*/g) ?? [];
-    const program = `const startedAt = Date.now();
-      ${compileRegExp('^(a+)+$').toString()}.test('a'.repeat(40) + '!');
-      process.stdout.write(String(Date.now() - startedAt));`;
+    const program = `process.stdout.write(String(${compileRegExp('^(a+)+$').toString()}.test('a'.repeat(40) + '!')));`;
 
-    const elapsedMs = execFileSync(process.execPath, [...flags, '-e', program], { timeout: 60_000 }).toString();
+    const answer = execFileSync(process.execPath, [...flags, '-e', program], { timeout: 60_000 }).toString();
 
     expect(flags).toHaveLength(2);
-    expect(Number(elapsedMs)).toBeLessThan(2000);
+    expect(answer).toBe('false');
   });
 
   it.each(['(a', 'a(?=b)', '(?<!a)b', '(a)\\1', '[[:nope:]]', 'a\\'])('refuses %j', (source) => {
