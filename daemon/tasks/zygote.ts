@@ -17,7 +17,7 @@ const RESTART_DELAY_MS = 10_000;
 /** A fork takes a few milliseconds. A zygote that needs this long is stopped, or the machine is in no state for it. */
 const FORK_TIMEOUT_MS = 3000;
 /** How long a closing daemon waits for a zygote that is still rehearsing, so that nothing of it is left. */
-const END_TIMEOUT_MS = 5000;
+const END_TIMEOUT_MS = 20_000;
 const REPLY_SIZE = 8;
 /** Steps of zygote.c. */
 const STEPS = ['fork', 'open the bundle', 'open the log', 'open the socket', 'fork'];

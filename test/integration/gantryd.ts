@@ -8,7 +8,7 @@ import { needsFile, needsRoot } from '../setup/needs';
 
 export const PROGRAM = resolve(__dirname, '..', '..', 'dist', 'bin', 'gantryd');
 const READY_MS = 60_000;
-const STOP_MS = 20_000;
+const STOP_MS = 60_000;
 
 /** Why tests of the daemon cannot run here; undefined when they can. */
 export function missingForDaemon(): string | undefined {
