@@ -14,7 +14,9 @@ import { IntrospectionService } from '../proto/generated/containerd.services.int
 import { LeasesService } from '../proto/generated/containerd.services.leases.v1';
 import { NamespacesService } from '../proto/generated/containerd.services.namespaces.v1';
 import { SnapshotsService } from '../proto/generated/containerd.services.snapshots.v1';
+import { StreamingService } from '../proto/generated/containerd.services.streaming.v1';
 import { TasksService } from '../proto/generated/containerd.services.tasks.v1';
+import { TransferService } from '../proto/generated/containerd.services.transfer.v1';
 import { VersionService } from '../proto/generated/containerd.services.version.v1';
 import { LEASE_HEADER, NAMESPACE_HEADER } from '../proto/ids';
 import { fromStatus } from '../proto/status';
@@ -73,7 +75,9 @@ export class Connection {
   readonly leases = this.#client(LeasesService);
   readonly namespaces = this.#client(NamespacesService);
   readonly snapshots = this.#client(SnapshotsService);
+  readonly streaming = this.#client(StreamingService);
   readonly tasks = this.#client(TasksService);
+  readonly transfer = this.#client(TransferService);
   readonly version = this.#client(VersionService);
   readonly #options: ConnectionOptions;
   #channel: { grpc: GrpcModule; client: grpc.Client } | undefined;

@@ -46,7 +46,9 @@ const GRPC_IDS: Readonly<Record<string, string>> = {
   'containerd.services.leases.v1.Leases': 'leases',
   'containerd.services.namespaces.v1.Namespaces': 'namespaces',
   'containerd.services.snapshots.v1.Snapshots': 'snapshots',
+  'containerd.services.streaming.v1.Streaming': 'streaming',
   'containerd.services.tasks.v1.Tasks': 'tasks',
+  'containerd.services.transfer.v1.Transfer': 'transfer',
   'containerd.services.version.v1.Version': 'version',
 };
 

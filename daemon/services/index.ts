@@ -6,7 +6,10 @@ import type { ApplyDeps } from '../diff/apply';
 import type { EventBus } from '../events/bus';
 import type { Collector } from '../gc/collector';
 import type { Service } from '../grpc/handler';
+import { ImageRecords } from '../images/image-records';
+import { Unpacker } from '../images/unpack';
 import type { Database } from '../metadata/database';
+import { Streams } from '../streaming/streams';
 import type { TaskManager } from '../tasks/task-manager';
 import { containersService } from './containers';
 import { contentService } from './content';
@@ -19,7 +22,9 @@ import { leasesService } from './leases';
 import { namespacesService } from './namespaces';
 import { reflectionServices } from './reflection';
 import { snapshotsService } from './snapshots';
+import { streamingService } from './streaming';
 import { tasksService } from './tasks';
+import { transferService } from './transfer';
 import { versionService } from './version';
 
 /** The parts of the daemon that services are made of. */
@@ -37,6 +42,8 @@ export interface ServiceParts {
 
 export function buildServices(parts: ServiceParts): Service[] {
   const { db, events, content, collector, diff, snapshotters, tasks, introspection, version } = parts;
+  const streams = new Streams(db);
+  collector.addSweeper({ type: 'leases', sweep: async () => streams.sweep() });
   const services: Service[] = [
     versionService(version.version, version.revision),
     introspectionService(introspection),
@@ -49,6 +56,14 @@ export function buildServices(parts: ServiceParts): Service[] {
     diffService(diff),
     tasksService({ tasks }),
     eventsService(events),
+    streamingService({ streams }),
+    transferService({
+      db,
+      content,
+      streams,
+      images: new ImageRecords(db, events),
+      unpacker: new Unpacker({ db, events, diff, snapshotters }),
+    }),
   ];
   const names = () => services.map(serviceName);
   services.push(healthService(names), ...reflectionServices(names));

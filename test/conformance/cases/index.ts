@@ -8,11 +8,13 @@ import { runCases } from './run';
 import { serverCases } from './server';
 import { snapshotCases } from './snapshots';
 import { taskCases } from './tasks';
+import { transferCases } from './transfer';
 
 export const ALL_CASES: readonly Case[] = [
   ...serverCases,
   ...contentCases,
   ...imageCases,
+  ...transferCases,
   ...snapshotCases,
   ...runCases,
   ...taskCases,

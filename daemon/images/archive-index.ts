@@ -1,0 +1,153 @@
+// From the files of an archive to one index of its images: the layout's own, or one made from docker's manifest.json.
+
+import { createReadStream } from 'node:fs';
+import { createGzip } from 'node:zlib';
+import { invalidArgument } from '../../proto/errors';
+import { sha256 } from '../../proto/ids';
+import type { ContentStore } from '../content/store';
+import type { Archive, StoredFile } from './archive-reader';
+import { type Owner, writeBlob } from './blobs';
+import { descriptorsOf, type ImageDescriptor, parseObject, readConfiguration } from './documents';
+import { DOCKER_CONFIG, DOCKER_LAYER, DOCKER_MANIFEST, OCI_INDEX } from './media-types';
+import { fullName, objectOf } from './reference';
+
+export const NAME_ANNOTATION = 'io.containerd.image.name';
+export const REF_ANNOTATION = 'org.opencontainers.image.ref.name';
+const LAYOUT_VERSION = '1.0.0';
+
+export interface ArchiveIndexOptions {
+  readonly owner: Owner;
+  /** Plain layers of a docker archive become gzip blobs. */
+  readonly compressLayers: boolean;
+}
+
+interface DockerImage {
+  readonly Config?: unknown;
+  readonly RepoTags?: unknown;
+  readonly Layers?: unknown;
+}
+
+/**
+ * The index of an archive, which is in the content store afterwards.
+ * @throws INVALID_ARGUMENT when the archive is of neither form or contradicts itself
+ */
+export async function indexOfArchive(
+  content: ContentStore,
+  archive: Archive,
+  options: ArchiveIndexOptions,
+): Promise<ImageDescriptor> {
+  const layout = archive.documents.get('oci-layout');
+  if (layout !== undefined) return indexOfLayout(content, archive, layout, options);
+  const text = archive.documents.get('manifest.json');
+  if (text === undefined) {
+    throw invalidArgument('unrecognized image format: the archive has neither oci-layout nor manifest.json');
+  }
+  const manifests: ImageDescriptor[] = [];
+  for (const image of Object.values(parseObject(text, 'manifest.json')) as DockerImage[]) {
+    manifests.push(...(await manifestsOfDocker(content, archive, image, options)));
+  }
+  return writeJson(content, options, OCI_INDEX, { schemaVersion: 2, manifests });
+}
+
+async function indexOfLayout(
+  content: ContentStore,
+  { documents }: Archive,
+  layout: Buffer,
+  options: ArchiveIndexOptions,
+): Promise<ImageDescriptor> {
+  const { imageLayoutVersion } = parseObject(layout, 'oci-layout');
+  if (imageLayoutVersion !== LAYOUT_VERSION) {
+    throw invalidArgument(`oci-layout: unsupported version ${JSON.stringify(imageLayoutVersion)}`);
+  }
+  const text = documents.get('index.json');
+  if (text === undefined) throw invalidArgument('missing index.json in OCI layout');
+  descriptorsOf(parseObject(text, 'index.json')['manifests'], 'index.json');
+  return writeDocument(content, options, OCI_INDEX, text);
+}
+
+/** A manifest for each tag of an image of docker's form; one without a name when it has no tags. */
+async function manifestsOfDocker(
+  content: ContentStore,
+  archive: Archive,
+  { Config, RepoTags, Layers }: DockerImage,
+  options: ArchiveIndexOptions,
+): Promise<ImageDescriptor[]> {
+  if (typeof Config !== 'string' || !Array.isArray(Layers)) {
+    throw invalidArgument('manifest.json holds an image without Config or Layers');
+  }
+  const config = fileOf(archive, Config);
+  const layers: ImageDescriptor[] = [];
+  for (const name of Layers) layers.push(await layerOf(content, fileOf(archive, String(name)), options));
+  const manifest = {
+    schemaVersion: 2,
+    mediaType: DOCKER_MANIFEST,
+    config: { mediaType: DOCKER_CONFIG, digest: config.digest, size: config.sizeBytes },
+    layers,
+  };
+  const written = await writeJson(content, options, DOCKER_MANIFEST, manifest);
+  const { os, architecture, variant } = await readConfiguration(content, options.owner.namespace, config.digest);
+  const platform =
+    os === undefined || architecture === undefined
+      ? {}
+      : { platform: { architecture, os, ...(variant === undefined || variant === '' ? {} : { variant }) } };
+  const tags = Array.isArray(RepoTags) ? RepoTags.map((tag) => fullName(String(tag))) : [];
+  if (tags.length === 0) return [{ ...written, ...platform }];
+  return tags.map((name) => ({
+    ...written,
+    annotations: { [NAME_ANNOTATION]: name, [REF_ANNOTATION]: objectOf(name) },
+    ...platform,
+  }));
+}
+
+async function layerOf(
+  content: ContentStore,
+  file: StoredFile,
+  options: ArchiveIndexOptions,
+): Promise<ImageDescriptor> {
+  const { digest, sizeBytes, compression } = file;
+  if (compression === 'none' && options.compressLayers) return compress(content, digest, options);
+  const suffix = compression === 'none' ? '' : `.${compression}`;
+  return { mediaType: `${DOCKER_LAYER}${suffix}`, digest, size: sizeBytes };
+}
+
+/** The same layer as a gzip blob, labelled with the digest of the plain one. */
+async function compress(
+  content: ContentStore,
+  plain: string,
+  { owner }: ArchiveIndexOptions,
+): Promise<ImageDescriptor> {
+  const gzip = createReadStream(content.blobPath(plain), { highWaterMark: 1 << 20 }).pipe(createGzip());
+  const ref = `compress-blob-${plain.replace(':', '-')}`;
+  const labels = { 'containerd.io/uncompressed': plain };
+  const { digest, sizeBytes } = await writeBlob(content, owner, { ref, digest: '', sizeBytes: 0, labels }, gzip);
+  return { mediaType: `${DOCKER_LAYER}.gzip`, digest, size: Number(sizeBytes) };
+}
+
+function writeJson(
+  content: ContentStore,
+  options: ArchiveIndexOptions,
+  mediaType: string,
+  value: object,
+): Promise<ImageDescriptor> {
+  return writeDocument(content, options, mediaType, Buffer.from(JSON.stringify(value)));
+}
+
+async function writeDocument(
+  content: ContentStore,
+  { owner }: ArchiveIndexOptions,
+  mediaType: string,
+  text: Buffer,
+): Promise<ImageDescriptor> {
+  const digest = sha256(text);
+  const source = async function* () {
+    yield text;
+  };
+  await writeBlob(content, owner, { ref: `manifest-${digest}`, digest, sizeBytes: text.length }, source());
+  return { mediaType, digest, size: text.length };
+}
+
+function fileOf(archive: Archive, name: string): StoredFile {
+  const found = archive.files.get(name) ?? archive.files.get(archive.links.get(name) ?? '');
+  if (found === undefined) throw invalidArgument(`manifest.json names "${name}", which is not in the archive`);
+  return found;
+}

@@ -1,0 +1,203 @@
+// Unpacking: the layers of an image become a chain of committed snapshots named by chain id (image-spec, config.md), as
+// Go clients do it, so that any client finds what another one unpacked. Whoever needs the same layer at the same time
+// waits for the first.
+
+import { randomBytes } from 'node:crypto';
+import { failedPrecondition, invalidArgument, isAlreadyExists, isNotFound } from '../../proto/errors';
+import { SnapshotCommit, SnapshotPrepare, SnapshotRemove } from '../../proto/generated/containerd.events';
+import { sha256 } from '../../proto/ids';
+import { nowNs } from '../../proto/time';
+import { type Snapshotter, TARGET_LABEL } from '../../snapshotter/snapshotter';
+import { type ApplyDeps, applyLayer } from '../diff/apply';
+import type { EventBus } from '../events/bus';
+import type { Database } from '../metadata/database';
+import { attachToLease, detachFromLease } from '../metadata/lease-resources';
+import { ensureNamespace } from '../metadata/namespaces';
+import { labelBlob, type Owner } from './blobs';
+import { type ImageDescriptor, type ImageManifest, readConfiguration } from './documents';
+import { SingleFlight } from './single-flight';
+
+export interface UnpackerDeps {
+  readonly db: Database;
+  readonly events: EventBus;
+  readonly diff: ApplyDeps;
+  readonly snapshotters: ReadonlyMap<string, Snapshotter>;
+}
+
+export interface UnpackOptions {
+  readonly owner: Owner;
+  readonly snapshotter: string;
+  /** Resolves when a layer's blob is in the content store. */
+  readonly arrival: (layer: ImageDescriptor) => Promise<void>;
+  readonly onLayer?: ((layer: ImageDescriptor, state: 'extracting' | 'extracted') => void) | undefined;
+}
+
+interface LayerJob {
+  readonly layer: ImageDescriptor;
+  readonly diffId: string;
+  readonly chainId: string;
+  readonly parent: string;
+}
+
+export const DEFAULT_SNAPSHOTTER = 'overlayfs';
+const UNCOMPRESSED_LABEL = 'containerd.io/uncompressed';
+
+/** Chain ids of layers, base first. */
+export function chainIds(diffIds: readonly string[]): string[] {
+  const chain: string[] = [];
+  for (const diffId of diffIds) {
+    const parent = chain.at(-1);
+    chain.push(parent === undefined ? diffId : sha256(`${parent} ${diffId}`));
+  }
+  return chain;
+}
+
+export class Unpacker {
+  readonly #deps: UnpackerDeps;
+  readonly #flights = new SingleFlight();
+
+  constructor(deps: UnpackerDeps) {
+    this.#deps = deps;
+  }
+
+  /** @throws INVALID_ARGUMENT for a snapshotter that is not there; empty stands for the default */
+  find(name: string): Snapshotter {
+    const snapshotter = this.#deps.snapshotters.get(name === '' ? DEFAULT_SNAPSHOTTER : name);
+    if (snapshotter === undefined) throw invalidArgument(`snapshotter not loaded: ${name}`);
+    return snapshotter;
+  }
+
+  /**
+   * Makes sure that the image's snapshots exist, labels the configuration with the topmost one and returns its name,
+   * empty for an image without layers.
+   * @throws INVALID_ARGUMENT for a bad layer or configuration, FAILED_PRECONDITION for a layer that is not what the
+   *   configuration says, NOT_FOUND for missing content
+   */
+  async unpack({ config, layers }: ImageManifest, options: UnpackOptions): Promise<string> {
+    const { content } = this.#deps.diff;
+    const { namespace } = options.owner;
+    const snapshotter = this.find(options.snapshotter);
+    const diffIds = (await readConfiguration(content, namespace, config.digest)).rootfs?.diff_ids ?? [];
+    if (diffIds.length !== layers.length) {
+      throw invalidArgument(
+        `configuration ${config.digest} names ${diffIds.length} layers, the manifest ${layers.length}`,
+      );
+    }
+    const chain = chainIds(diffIds);
+    for (const [index, layer] of layers.entries()) {
+      const job = {
+        layer,
+        diffId: diffIds[index] ?? '',
+        chainId: chain[index] ?? '',
+        parent: chain[index - 1] ?? '',
+      };
+      await options.arrival(layer);
+      const flight = `${namespace}/${snapshotter.name}/${job.chainId}`;
+      await this.#flights.run(flight, options.owner.signal, () => this.#unpackLayer(snapshotter, job, options));
+      labelBlob(content, namespace, layer.digest, { [UNCOMPRESSED_LABEL]: job.diffId });
+    }
+    const top = chain.at(-1);
+    if (top === undefined) return '';
+    labelBlob(content, namespace, config.digest, { [`containerd.io/gc.ref.snapshot.${snapshotter.name}`]: top });
+    return top;
+  }
+
+  async #unpackLayer(snapshotter: Snapshotter, job: LayerJob, options: UnpackOptions): Promise<void> {
+    const { layer, chainId } = job;
+    if (this.#holdExisting(snapshotter, chainId, options.owner)) return;
+    options.onLayer?.(layer, 'extracting');
+    const key = `extract-${nowNs() % 1_000_000_000n}-${randomBytes(3).toString('base64url')} ${chainId}`;
+    try {
+      const mounts = await this.#prepare(snapshotter, key, job, options.owner);
+      try {
+        await this.#apply(mounts, job, options);
+        await this.#commit(snapshotter, key, job, options.owner);
+      } catch (error) {
+        this.#remove(snapshotter, key, options.owner);
+        throw error;
+      }
+    } catch (error) {
+      // Another client was faster with the same layer, or the snapshotter had it.
+      if (!isAlreadyExists(error) || !this.#holdExisting(snapshotter, chainId, options.owner)) throw error;
+    }
+    options.onLayer?.(layer, 'extracted');
+  }
+
+  /** Puts the committed snapshot under the lease; false when there is none. */
+  #holdExisting(snapshotter: Snapshotter, name: string, { namespace, lease }: Owner): boolean {
+    const { db } = this.#deps;
+    return db.transaction(() => {
+      try {
+        if (snapshotter.stat(namespace, name).kind !== 'committed') return false;
+      } catch (error) {
+        if (isNotFound(error)) return false;
+        throw error;
+      }
+      attachToLease(db, namespace, lease, { type: typeOf(snapshotter), id: name });
+      return true;
+    });
+  }
+
+  #prepare(snapshotter: Snapshotter, key: string, { parent, chainId }: LayerJob, { namespace, lease }: Owner) {
+    const { db, events } = this.#deps;
+    const within = () => {
+      ensureNamespace(db, namespace);
+      attachToLease(db, namespace, lease, { type: typeOf(snapshotter), id: key });
+      const event = { key, parent, snapshotter: snapshotter.name };
+      events.publish(namespace, '/snapshot/prepare', SnapshotPrepare, event);
+    };
+    return snapshotter.prepare(namespace, key, parent, { labels: { [TARGET_LABEL]: chainId }, within });
+  }
+
+  async #apply(
+    mounts: Awaited<ReturnType<Snapshotter['prepare']>>,
+    { layer, diffId }: LayerJob,
+    { owner }: UnpackOptions,
+  ): Promise<void> {
+    const { digest, mediaType, size } = layer;
+    const diff = { digest, mediaType, size: BigInt(size), annotations: {} };
+    // The commit syncs what it makes permanent.
+    const applied = await applyLayer(this.#deps.diff, {
+      namespace: owner.namespace,
+      diff,
+      mounts,
+      syncFs: false,
+      signal: owner.signal,
+    });
+    if (applied.digest === diffId) return;
+    throw failedPrecondition(`layer ${digest} unpacks to ${applied.digest}, but the image says ${diffId}`);
+  }
+
+  #commit(
+    snapshotter: Snapshotter,
+    key: string,
+    { chainId: name }: LayerJob,
+    { namespace, lease }: Owner,
+  ): Promise<void> {
+    const { db, events } = this.#deps;
+    const within = () => {
+      attachToLease(db, namespace, lease, { type: typeOf(snapshotter), id: name });
+      detachFromLease(db, namespace, lease, { type: typeOf(snapshotter), id: key });
+      events.publish(namespace, '/snapshot/commit', SnapshotCommit, { key, name, snapshotter: snapshotter.name });
+    };
+    return snapshotter.commit(namespace, name, key, { within });
+  }
+
+  /** What cannot be removed now goes with the lease. */
+  #remove(snapshotter: Snapshotter, key: string, { namespace, lease }: Owner): void {
+    const { db, events } = this.#deps;
+    const within = () => {
+      detachFromLease(db, namespace, lease, { type: typeOf(snapshotter), id: key });
+      events.publish(namespace, '/snapshot/remove', SnapshotRemove, { key, snapshotter: snapshotter.name });
+    };
+    try {
+      snapshotter.remove(namespace, key, { within });
+    } catch (error) {
+      if (!isNotFound(error)) throw error;
+    }
+  }
+}
+
+function typeOf(snapshotter: Snapshotter): string {
+  return `snapshots/${snapshotter.name}`;
+}

@@ -1,0 +1,74 @@
+// ImageImportStream to ImageStore: the images of an archive that the client sends.
+
+import { notFound } from '../../proto/errors';
+import type { ImageImportStream, ImageStore } from '../../proto/generated/containerd.types.transfer';
+import { indexOfArchive } from '../images/archive-index';
+import { readArchive } from '../images/archive-reader';
+import { type ImageDescriptor, readIndex, roleOfBlob } from '../images/documents';
+import { childrenOf, type GraphFilter, hasBlob, labelChildren, walkGraph, wantedChildren } from '../images/graph';
+import { isNonDistributable } from '../images/media-types';
+import { receiveBytes } from '../streaming/byte-stream';
+import { annotatedNames, filterOf, givenNames, saveImages } from './image-store';
+import type { TransferCall, TransferParts } from './parts';
+import { unpackImage } from './unpack';
+
+/** Entry of an index that belongs to another image, such as a signature: no image of its own. */
+const SUBJECT_ANNOTATION = 'io.containerd.manifest.subject';
+
+/** @throws INVALID_ARGUMENT for a bad archive, NOT_FOUND when it lacks content that it names */
+export async function importImages(
+  parts: TransferParts,
+  source: ImageImportStream,
+  store: ImageStore,
+  call: TransferCall,
+): Promise<void> {
+  const { content, streams, images } = parts;
+  const { owner, report } = call;
+  const stream = streams.get(owner.namespace, source.stream);
+  report.tell({ event: 'Importing' });
+  const filter = filterOf(store);
+  const options = { owner, compressLayers: source.forceCompress };
+  const index = await indexOfArchive(
+    content,
+    await readArchive(content, receiveBytes(stream), options).finally(() => stream.close()),
+    options,
+  );
+  const entries = wantedChildren(index, await readIndex(content, owner.namespace, index.digest), filter);
+  if (entries.length === 0) throw notFound('archive holds no image that is asked for');
+  await linkGraph(parts, index, filter, owner.namespace);
+  for (const entry of entries) for (const unpack of store.unpacks) await unpackImage(parts, entry, unpack, call);
+
+  const save = (names: readonly string[], target: ImageDescriptor) => {
+    saveImages(images, owner, { names, target, labels: store.labels });
+    for (const name of names) report.tell({ event: 'saved', name, descriptor: target });
+  };
+  save(givenNames(store, index), index);
+  for (const entry of entries) {
+    if (entry.annotations?.[SUBJECT_ANNOTATION] === undefined) save(annotatedNames(store, entry), entry);
+  }
+  report.tell({ event: 'Completed import' });
+}
+
+/**
+ * Labels every document with what it leads to and checks that all of it is there. An index may name manifests of other
+ * platforms that the archive leaves out, as long as it holds one.
+ */
+async function linkGraph(
+  { content }: TransferParts,
+  index: ImageDescriptor,
+  filter: GraphFilter,
+  namespace: string,
+): Promise<void> {
+  await walkGraph(index, async (descriptor) => {
+    const children = await childrenOf(content, namespace, descriptor);
+    labelChildren(content, namespace, descriptor, children);
+    const wanted = wantedChildren(descriptor, children, filter);
+    const present = wanted.filter((child) => hasBlob(content, namespace, child));
+    const isEnough = roleOfBlob(descriptor) === 'index' && descriptor !== index && present.length > 0;
+    const missing = wanted.find((child) => !present.includes(child) && !isNonDistributable(child.mediaType));
+    if (missing !== undefined && !isEnough) {
+      throw notFound(`archive names ${missing.digest} (${missing.mediaType}) but does not hold it`);
+    }
+    return present;
+  });
+}

@@ -1,0 +1,23 @@
+// What every transfer has at hand.
+
+import type { ContentStore } from '../content/store';
+import type { Owner } from '../images/blobs';
+import type { ImageRecords } from '../images/image-records';
+import type { Unpacker } from '../images/unpack';
+import type { Database } from '../metadata/database';
+import type { Streams } from '../streaming/streams';
+import type { ProgressReport } from './progress';
+
+export interface TransferParts {
+  readonly db: Database;
+  readonly content: ContentStore;
+  readonly streams: Streams;
+  readonly images: ImageRecords;
+  readonly unpacker: Unpacker;
+}
+
+/** One call. */
+export interface TransferCall {
+  readonly owner: Owner;
+  readonly report: ProgressReport;
+}

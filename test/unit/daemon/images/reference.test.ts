@@ -1,0 +1,36 @@
+// Names of images: full, short, and with the prefix that an import gives.
+
+import { familiarName, fullName, objectOf, prefixedName } from '../../../../daemon/images/reference';
+
+test.each([
+  ['busybox', 'docker.io/library/busybox:latest', 'busybox:latest'],
+  ['me/app:1', 'docker.io/me/app:1', 'me/app:1'],
+  ['localhost/app', 'localhost/app:latest', 'localhost/app:latest'],
+  ['host:5000/app:2', 'host:5000/app:2', 'host:5000/app:2'],
+  ['docker.io/library/busybox:1', 'docker.io/library/busybox:1', 'busybox:1'],
+])('%s is %s in full and %s in short', (name, full, short) => {
+  expect(fullName(name)).toBe(full);
+  expect(familiarName(name)).toBe(short);
+});
+
+test.each([
+  ['docker.io/library/busybox:latest', 'latest'],
+  ['host:5000/app', ''],
+  ['host:5000/app:2', '2'],
+  ['test/app@sha256:0123', '@sha256:0123'],
+  ['plain', 'plain'],
+])('objectOf(%s) is "%s"', (name, object) => {
+  expect(objectOf(name)).toBe(object);
+});
+
+test.each([
+  ['latest', 'import', false, 'import:latest'],
+  ['host/app:1', 'import', false, 'host/app:1'],
+  ['host/app:1', 'import', true, ''],
+  ['host/app:1', 'host/app', true, 'host/app:1'],
+  ['host/application:1', 'host/app', true, ''],
+  ['docker.io/library/app:1', 'app', true, 'docker.io/library/app:1'],
+  ['latest', '', true, ''],
+])('prefixedName(%s, %s, %s) is "%s"', (ref, prefix, onlyPrefixed, name) => {
+  expect(prefixedName(ref, prefix, onlyPrefixed)).toBe(name);
+});
