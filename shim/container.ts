@@ -203,20 +203,21 @@ export class Container {
     return this.#runtimeContainer.stats();
   }
 
-  /** Removes an exec, or the container with all that belongs to it. Waits for output, within a limit. */
-  async delete(execId: string): Promise<TaskProcess> {
+  /**
+   * Removes an exec, or the container with all that belongs to it. Waits for output, within a limit.
+   * @returns its exit; as of runc's shim none for a process that was never started, whatever became of it
+   */
+  async delete(execId: string): Promise<{ pid: number; exit: Exit | undefined }> {
     const process = this.process(execId);
-    if (process === this.init) {
-      await this.#serially(() => this.#deleteInit());
-      return process;
-    }
+    const { pid } = process;
+    if (process === this.init) return { pid, exit: await this.#serially(() => this.#deleteInit()) };
     checkAction('exec', 'delete', process.state);
     await process.io?.drain(DRAIN_MS);
     await process.io?.close();
     rmSync(this.#pidFile(process), { force: true });
     process.state = 'deleted';
     this.#execs.delete(execId);
-    return process;
+    return { pid, exit: process.exit };
   }
 
   async #startInit(): Promise<TaskProcess> {
@@ -292,9 +293,10 @@ export class Container {
     this.#context.onExit(this, this.init, exit);
   }
 
-  async #deleteInit(): Promise<void> {
+  async #deleteInit(): Promise<Exit | undefined> {
     checkAction('init', 'delete', this.init.state);
-    if (this.init.state === 'created') {
+    const hasStarted = this.init.state !== 'created';
+    if (!hasStarted) {
       await this.#killAll();
       await this.init.wait(AbortSignal.timeout(DRAIN_MS));
     }
@@ -303,6 +305,7 @@ export class Container {
     for (const process of [this.init, ...this.#execs.values()]) await process.io?.close();
     if (this.#options.rootfs.length > 0) this.#context.runtime.unmount(join(this.bundle, 'rootfs'));
     this.init.state = 'deleted';
+    return hasStarted ? this.init.exit : undefined;
   }
 
   async #killAll(): Promise<void> {

@@ -137,8 +137,8 @@ export class Tasks {
 
   async #delete({ id, execId }: task.DeleteRequest): Promise<task.DeleteResponse> {
     const container = this.#container(id);
-    const process = await container.delete(execId);
-    const response = { pid: process.pid, ...exitOf(process) };
+    const deleted = await container.delete(execId);
+    const response = { pid: deleted.pid, ...exitOf(deleted) };
     if (execId === '') {
       this.#containers.delete(id);
       this.#options.publisher.publish('/tasks/delete', TaskDelete, { containerId: id, ...response });

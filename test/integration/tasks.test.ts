@@ -40,6 +40,19 @@ describe.each(SHIMS)('Tasks with $name', ({ config, missing }) => {
     recorder.close();
   });
 
+  there('a task that was never started has no exit when it is deleted', async () => {
+    const pid = await created('never', ['/bin/sleep', '100']);
+    const deleted = await daemon.tasks.delete({ containerId: 'never' });
+
+    expect(deleted).toMatchObject({ pid, exitStatus: 0, exitedAt: { seconds: GO_ZERO_SECONDS } });
+    await expect(daemon.tasks.get({ containerId: 'never' })).rejects.toMatchObject({ code: 5 });
+    const { pid: again } = await daemon.tasks.create({ containerId: 'never' });
+    await daemon.tasks.kill({ containerId: 'never', signal: 9 });
+    await daemon.tasks.wait({ containerId: 'never' });
+
+    expect(await daemon.tasks.delete({ containerId: 'never' })).toMatchObject({ pid: again, exitStatus: 137 });
+  });
+
   there('Get and List answer the states', async () => {
     await created('states', ['/bin/sleep', '100']);
     const first = await daemon.tasks.get({ containerId: 'states' });

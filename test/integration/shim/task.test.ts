@@ -7,6 +7,7 @@ import { ProcessDetails } from '../../../proto/generated/containerd.runc.v1';
 import { TaskService } from '../../../proto/generated/containerd.task.v2';
 import { Status } from '../../../proto/generated/containerd.v1.types';
 import { Metrics } from '../../../proto/generated/io.containerd.cgroups.v1';
+import { GO_ZERO_TIME } from '../../../proto/time';
 import { describeUnless } from '../../setup/needs';
 import { Fifo, Host, isAlive, makeRootfs, makeSpec, OUR_SHIM, poll, type Task } from './harness';
 import { isCrun, makeCrun, SUBJECTS, type Subject } from './subjects';
@@ -72,6 +73,19 @@ function taskApi(subject: Subject): void {
     });
     await expect(state(task)).rejects.toThrow('container not created: not found');
     expect(readFileSync('/proc/self/mountinfo', 'utf8')).not.toContain(task.bundle);
+  });
+
+  test('a container that was never started has no exit when it is deleted, though its process has', async () => {
+    const task = await open(['sh', '-c', 'exit 7']);
+    const pid = await task.create();
+    const { seconds } = GO_ZERO_TIME;
+    expect(await remove(task)).toMatchObject({ pid, exitStatus: 0, exitedAt: { seconds } });
+    const exit = await host.waitEvent('/tasks/exit');
+    const deleted = await host.waitEvent('/tasks/delete');
+
+    expect(exit.payload).toMatchObject({ id: task.id, pid, exitStatus: 137 });
+    expect(deleted.payload).toMatchObject({ pid, exitStatus: 0, exitedAt: { seconds } });
+    await expect(state(task)).rejects.toThrow('container not created: not found');
   });
 
   test('Shutdown ends the shim, but not while a container is left', async () => {
