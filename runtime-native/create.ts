@@ -74,6 +74,7 @@ async function createSteps(options: CreateOptions, undo: UndoList): Promise<Crea
   checkRootfs(options.rootfs);
   const compiled = compileLaunch(options);
   checkNamespacePaths(spec);
+  compiled.cgroup.checkVacant();
   claimState(root, id);
   undo.add('state', () => removeState(root, id));
   const unlock = options.keepsSpec ? await lockContainer(root, id) : () => {};

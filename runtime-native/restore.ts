@@ -19,6 +19,7 @@ export async function restoreContainer(
   const undo = new UndoList();
   checkRootfs(options.rootfs);
   const { cgroup } = compileLaunch(options);
+  cgroup.checkVacant();
   claimState(root, id);
   undo.add('state', () => removeState(root, id));
   const unlock = await lockContainer(root, id);

@@ -21,6 +21,12 @@ export interface EncodedStats {
 export interface Cgroup {
   /** What load() needs to find it again: v1 hierarchy name (or "" for v2) to absolute directory. */
   readonly paths: Readonly<Record<string, string>>;
+  /**
+   * That a new container may have it: what exists of it holds no process and is not frozen. Everything in it would count
+   * as the container's, and end with it.
+   * @throws UNKNOWN in runc's words, with the path and the pids
+   */
+  checkVacant(): void;
   /** Makes the directories; those that exist are taken over. */
   create(): void | Promise<void>;
   /** @param update - of a running container: devices stay as they are */

@@ -1,6 +1,6 @@
 // Reading and writing the control files of cgroups, with the errors of runc.
 
-import { closeSync, constants, openSync, readdirSync, readFileSync, rmdirSync, writeSync } from 'node:fs';
+import { closeSync, constants, existsSync, openSync, readdirSync, readFileSync, rmdirSync, writeSync } from 'node:fs';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { isErrno, messageOf, unknown } from '../../proto/errors';
@@ -8,6 +8,7 @@ import { errorText } from '../failure';
 
 const COUNT_MAX = (1n << 64n) - 1n;
 const DEPTH_MAX = 64;
+const PIDS_NAMED_MAX = 10;
 const REMOVE_RETRIES_MAX = 12;
 const REMOVE_WAIT_MIN_MS = 1;
 const REMOVE_WAIT_MAX_MS = 500;
@@ -97,6 +98,19 @@ export function readPids(directory: string, depth = 0): number[] {
   const own = text === '' ? [] : text.split('\n').map(Number);
   if (depth >= DEPTH_MAX) return own;
   return own.concat(...subgroups(directory).map((name) => readPids(join(directory, name), depth + 1)));
+}
+
+/** As Cgroup.checkVacant(), for one directory. @param isFrozen - of one that exists */
+export function checkVacant(directory: string, isFrozen: () => boolean): void {
+  if (!existsSync(directory)) return;
+  const pids = readPids(directory);
+  const advice = 'give the container a linux.cgroupsPath of its own';
+  if (pids.length > 0) {
+    const named = pids.slice(0, PIDS_NAMED_MAX).join(', ') + (pids.length > PIDS_NAMED_MAX ? ', ...' : '');
+    const found = `${pids.length} process(es) found in ${directory}: ${named}`;
+    throw unknown(`container's cgroup is not empty: ${found}; end them, or ${advice}`);
+  }
+  if (isFrozen()) throw unknown(`container's cgroup unexpectedly frozen: ${directory}; thaw it, or ${advice}`);
 }
 
 /** Where a path leads in a group. @throws UNKNOWN when that is outside of it */

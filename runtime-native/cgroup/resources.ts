@@ -15,6 +15,18 @@ export function swappinessOf({ swappiness }: MemoryResources): number | undefine
   throw unknown(`invalid memory swappiness value: ${swappiness} (valid range is 0-100)`);
 }
 
+/**
+ * With checkBeforeUpdate no limit is set that is below what is in use: v2 would kill for it, v1 take pages away for a long
+ * time before it gives up.
+ * @throws UNKNOWN in runc's words
+ */
+export function checkUsage({ checkBeforeUpdate, limit = 0, swap = 0 }: MemoryResources, usageOf: () => bigint): void {
+  if (!checkBeforeUpdate) return;
+  const usage = usageOf();
+  if (swap > 0 && BigInt(swap) <= usage) throw unknown(`rejecting memory+swap limit ${swap} <= usage ${usage}`);
+  if (limit > 0 && BigInt(limit) <= usage) throw unknown(`rejecting memory limit ${limit} <= usage ${usage}`);
+}
+
 /** Names of files: pages are limited, and so are reservations where the kernel counts them. */
 export function hugepageFiles(directory: string, pageSize: string, suffix: string): string[] {
   const reserved = `hugetlb.${pageSize}.rsvd.${suffix}`;

@@ -8,7 +8,7 @@ import { errorText } from '../failure';
 import type { CpuResources, DeviceRule, LinuxResources, MemoryResources } from '../spec';
 import { deviceList, ruleText } from './devices';
 import { countText, readControl, readNumber, refusal, setControl } from './files';
-import { applyRdma, hugepageFiles, retryAfter, swappinessOf } from './resources';
+import { applyRdma, checkUsage, hugepageFiles, retryAfter, swappinessOf } from './resources';
 import { applyBlockIo } from './v1-block-io';
 
 const LIMIT = 'memory.limit_in_bytes';
@@ -89,6 +89,7 @@ function applyMemory(files: GroupFiles, memory: MemoryResources): void {
   if (memory.useHierarchy !== undefined) {
     files.set('memory.useHierarchy', 'memory.use_hierarchy', memory.useHierarchy ? '1' : '0');
   }
+  checkUsage(memory, () => readNumber(files.directory('memory.limit', 'memory'), 'memory.usage_in_bytes'));
   applyMemoryAndSwap(files, memory);
   const set = (field: string, file: string, value: number | undefined) => {
     if (value) files.set(`memory.${field}`, file, countText(value));

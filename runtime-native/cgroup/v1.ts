@@ -10,6 +10,7 @@ import type { CgroupHierarchy } from '../plan/mounts';
 import type { LinuxResources } from '../spec';
 import type { Cgroup, EncodedStats } from './cgroup';
 import {
+  checkVacant,
   pathBelow,
   readControl,
   readKeyed,
@@ -43,6 +44,12 @@ export class CgroupV1 implements Cgroup {
     this.hierarchies = hierarchies;
     this.paths = Object.fromEntries(hierarchies.map(({ name, path }) => [name, path]));
     this.byController = new Map(hierarchies.flatMap(({ options, path }) => options.map((option) => [option, path])));
+  }
+
+  checkVacant(): void {
+    for (const { path, options } of this.hierarchies) {
+      checkVacant(path, () => options.includes('freezer') && readControl(path, 'freezer.state') !== 'THAWED');
+    }
   }
 
   create(): void {

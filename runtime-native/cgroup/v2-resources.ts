@@ -3,7 +3,7 @@
 import { isErrno, unknown } from '../../proto/errors';
 import type { BlockIoResources, CpuResources, LinuxResources, MemoryResources } from '../spec';
 import { countText, readControl, readNumber, refusal, setControl, writeControl } from './files';
-import { applyRdma, hugepageFiles, retryAfter, swappinessOf } from './resources';
+import { applyRdma, checkUsage, hugepageFiles, retryAfter, swappinessOf } from './resources';
 
 const SHARES_MIN = 2;
 const SHARES_RANGE = 262_142;
@@ -69,7 +69,7 @@ export function blkioToIoWeight(weight: number): number {
 type SetFile = (field: string, file: string, value: string) => void;
 
 function applyMemory(path: string, memory: MemoryResources, set: SetFile): void {
-  checkUsage(path, memory);
+  checkUsage(memory, () => readNumber(path, 'memory.current'));
   const swap = swapOnly({ ...memory, limit: memory.limit || currentLimit(path) });
   // Swap may not be accounted for; "none" then holds by itself.
   if (swap !== undefined && (swap > 0 || readControl(path, 'memory.swap.max') !== undefined)) {
@@ -83,14 +83,6 @@ function applyMemory(path: string, memory: MemoryResources, set: SetFile): void 
 function currentLimit(path: string): number {
   const limit = readControl(path, 'memory.max') ?? 'max';
   return limit === 'max' ? 0 : Number(limit);
-}
-
-/** Where v1 refuses a limit below what is in use, v2 kills, unless it is asked to look first. */
-function checkUsage(path: string, { checkBeforeUpdate, limit = 0, swap = 0 }: MemoryResources): void {
-  if (!checkBeforeUpdate) return;
-  const usage = readNumber(path, 'memory.current');
-  if (swap > 0 && BigInt(swap) <= usage) throw unknown(`rejecting memory+swap limit ${swap} <= usage ${usage}`);
-  if (limit > 0 && BigInt(limit) <= usage) throw unknown(`rejecting memory limit ${limit} <= usage ${usage}`);
 }
 
 function applyCpu(path: string, cpu: CpuResources, set: SetFile): void {

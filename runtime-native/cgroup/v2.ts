@@ -8,6 +8,7 @@ import { errorText } from '../failure';
 import type { LinuxResources } from '../spec';
 import type { Cgroup, EncodedStats } from './cgroup';
 import {
+  checkVacant,
   pathBelow,
   readControl,
   readKeyed,
@@ -34,6 +35,10 @@ export class CgroupV2 implements Cgroup {
   constructor(path: string) {
     this.path = path;
     this.paths = { '': path };
+  }
+
+  checkVacant(): void {
+    checkVacant(this.path, () => this.isFrozen());
   }
 
   create(): void {

@@ -1,7 +1,7 @@
 // The systemd cgroup driver: gantry-runtime --systemd-cgroup under a real systemd, and Debian's runc beside it, which
 // shows that the units are as its users know them.
 
-import { mkdirSync, writeFileSync } from 'node:fs';
+import { mkdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import type { LinuxResources } from '../../runtime-native/spec';
 import { PROJECT_ROOT } from '../setup/cache';
@@ -167,7 +167,13 @@ describeUnless(missing)('the systemd cgroup driver', () => {
       await succeed(runtime(GANTRY, 'create', '--bundle', taken.directory, taken.id));
       const again = await runtime(GANTRY, 'create', '--bundle', taken.directory, 'other');
       expect(again.code).toBe(1);
-      expect(again.stderr).toMatch(/unable to start unit \\?"gantry-c\d+\.scope\\?": .*already/);
+      expect(again.stderr).toContain(`1 process(es) found in /sys/fs/cgroup/${taken.group}: `);
+      // The same name in another slice is the same unit, of which the cgroup does not tell.
+      const config = join(taken.directory, 'config.json');
+      writeFileSync(config, readFileSync(config, 'utf8').replace('"system.slice:', '"machine.slice:'));
+      const named = await runtime(GANTRY, 'create', '--bundle', taken.directory, 'other');
+      expect(named.code).toBe(1);
+      expect(named.stderr).toMatch(/unable to start unit \\?"gantry-c\d+\.scope\\?": .*already/);
       expect(await unitsOf(taken.unit)).toContain('running');
       await succeed(runtime(GANTRY, 'delete', '--force', taken.id));
 

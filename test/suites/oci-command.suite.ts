@@ -2,6 +2,7 @@
 // validation), and what every runtime does the same where it says nothing. It runs on gantry-runtime and, to know that the
 // cases are right, on Debian's runc and crun.
 
+import { cgroupCases } from './oci-cgroups';
 import { OciCommand } from './oci-command';
 import { configurationCases } from './oci-configuration';
 import { execCases } from './oci-exec';
@@ -13,6 +14,8 @@ import { resourceCases } from './oci-resources';
 export interface KnownDeviations {
   /** runc 1.1 runs poststart hooks when it has created the container. */
   readonly poststartAtCreate?: boolean;
+  /** runc refuses groups with processes in them since 1.2; before, and crun, they only warn, or not even that. */
+  readonly joinsOthers?: boolean;
   /** crun has no flags for resctrl; it knows no groups by controller, and makes those that are not there. */
   readonly isCrun?: boolean;
 }
@@ -29,5 +32,6 @@ export function ociCommandSuite(program: string, known: KnownDeviations = {}): v
   describe('configuration', () => configurationCases(() => command));
   describe('hooks', () => hookCases(() => command, known));
   describe('exec', () => execCases(() => command, known));
+  describe('cgroups', () => cgroupCases(() => command, known));
   describe('resources', () => resourceCases(() => command, known));
 }

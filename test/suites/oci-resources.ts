@@ -42,6 +42,8 @@ export function resourceCases(command: () => OciCommand, known: KnownDeviations)
     expect(await command().must('exec', id, 'sh', '-c', PIDS)).toBe('50\n');
   });
 
+  if (!known.isCrun) usageCases(command, limited);
+
   test('update of what resctrl would do is refused where there is none', async () => {
     const id = await command().running();
     for (const [flag, words] of [
@@ -66,5 +68,25 @@ export function resourceCases(command: () => OciCommand, known: KnownDeviations)
     expect(table).toHaveLength(2);
     expect(table[0]).toContain('PID');
     expect(table[1]).toContain(String(pid));
+  });
+}
+
+/** crun does not look before it sets. */
+function usageCases(command: () => OciCommand, limited: () => Promise<string>): void {
+  test('update with checkBeforeUpdate refuses a limit below what is in use, and kills nothing', async () => {
+    const id = await limited();
+    // Memory that cannot be taken back without swap.
+    await command().must('exec', id, 'dd', 'if=/dev/zero', 'of=/dev/shm/used', 'bs=1M', 'count=24');
+    const path = join(command().directory, 'resources.json');
+    const limits = { limit: 8 * MEGABYTE, swap: 8 * MEGABYTE };
+    writeFileSync(path, JSON.stringify({ memory: { ...limits, checkBeforeUpdate: true } }));
+    const { exitCode, stderr } = await command().call('update', '--resources', path, id);
+
+    expect(exitCode).not.toBe(0);
+    expect(stderr).toMatch(
+      /rejecting memory(\+swap)? limit 8388608|unable to set memory limit|[Dd]evice or resource busy/,
+    );
+    expect(await command().must('exec', id, 'sh', '-c', LIMIT)).toBe(`${64 * MEGABYTE}\n`);
+    expect((await command().state(id)).status).toBe('running');
   });
 }

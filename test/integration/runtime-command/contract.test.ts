@@ -19,7 +19,7 @@ describeUnless(missing ?? needsFile(GANTRY, 'make build'))('gantry-runtime', () 
 });
 
 describeUnless(missing ?? needsFile(RUNC, 'package runc'))('runc', () => {
-  ociCommandSuite(RUNC, { poststartAtCreate: true });
+  ociCommandSuite(RUNC, { poststartAtCreate: true, joinsOthers: true });
 });
 
 describeUnless(missing ?? needsFile(CRUN, 'package crun'))('crun', () => {
@@ -34,5 +34,5 @@ describeUnless(missing ?? needsFile(CRUN, 'package crun'))('crun', () => {
   });
   afterAll(() => rmSync(directory, { recursive: true }));
 
-  ociCommandSuite(program, { isCrun: true });
+  ociCommandSuite(program, { isCrun: true, joinsOthers: true });
 });

@@ -55,6 +55,21 @@ describe('CgroupV2', () => {
     ]);
   });
 
+  test.each([
+    [{ limit: 100 }, 'rejecting memory limit 100 <= usage 100'],
+    [{ limit: 200, swap: 90 }, 'rejecting memory+swap limit 90 <= usage 100'],
+  ])('apply() looks at the usage first when it is asked to: %j', (limits, words) => {
+    files({ 'memory.max': 'max', 'memory.current': '100' });
+    const apply = (checkBeforeUpdate: boolean) =>
+      new CgroupV2(path).apply({ memory: { limit: limits.limit, checkBeforeUpdate } }, true);
+    const memory = { ...limits, checkBeforeUpdate: true };
+
+    expect(() => new CgroupV2(path).apply({ memory }, true)).toThrow(words);
+    expect(read('memory.max')).toBe('max');
+    apply(false);
+    expect(read('memory.max')).toBe(String(limits.limit));
+  });
+
   test('stats() encodes counters', () => {
     files({
       'memory.current': '123\n',
@@ -108,6 +123,21 @@ describe('CgroupV2', () => {
     files({ 'cgroup.procs': '1\n2\n', 'a/cgroup.procs': '', 'a/b/cgroup.procs': '3\n' });
 
     expect(new CgroupV2(path).pids()).toEqual([1, 2, 3]);
+  });
+
+  test('checkVacant() refuses a group with processes, also below, or frozen', () => {
+    const check = () => new CgroupV2(path).checkVacant();
+    expect(() => new CgroupV2(join(path, 'none')).checkVacant()).not.toThrow();
+    files({ 'cgroup.procs': '', 'cgroup.events': 'populated 0\nfrozen 0\n' });
+    expect(check).not.toThrow();
+    files({ 'cgroup.events': 'populated 0\nfrozen 1\n' });
+    expect(check).toThrow(`container's cgroup unexpectedly frozen: ${path}; `);
+    mkdirSync(join(path, 'below'));
+    files({ 'below/cgroup.procs': Array.from({ length: 12 }, (_, index) => `${index + 1}\n`).join('') });
+
+    expect(check).toThrow(
+      `container's cgroup is not empty: 12 process(es) found in ${path}: 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, ...; end them`,
+    );
   });
 
   test('below() leads to a group in it, and nowhere else', () => {
