@@ -45,6 +45,8 @@ export interface CreateOptions {
   /** Where compiled seccomp filters are kept between processes; without it they are compiled each time. */
   readonly cacheDir?: string | undefined;
   readonly systemdCgroup?: boolean | undefined;
+  /** Whether it does without cgroups that the caller has no rights to make; by itself an ordinary user's does. */
+  readonly rootless?: boolean | undefined;
   readonly noPivotRoot?: boolean | undefined;
   readonly noNewKeyring?: boolean | undefined;
   /** Become 3, 4, ... of the process. They stay the caller's. */

@@ -149,9 +149,13 @@ function checkNamespacePaths(spec: Spec): void {
 export function compileLaunch(options: CreateOptions) {
   const { spec, id } = options;
   const contexts = plans.contextsOf(spec, validateSpec);
-  const cgroup = isPrivileged()
-    ? openCgroup(spec.linux?.cgroupsPath, id, options.systemdCgroup ?? false, spec.annotations)
-    : new NoCgroup();
+  const cgroup = openCgroup({
+    cgroupsPath: spec.linux?.cgroupsPath,
+    id,
+    systemd: options.systemdCgroup ?? false,
+    rootless: options.rootless ?? (!isPrivileged() || runsInUserNamespace()),
+    annotations: spec.annotations,
+  });
   const seccomp = compileSeccomp(spec.linux?.seccomp, options.cacheDir);
   if (cgroup instanceof NoCgroup) cgroup.apply(spec.linux?.resources ?? {});
   const rdt = spec.linux?.intelRdt ? new ResourceControl(spec.linux.intelRdt, id) : undefined;

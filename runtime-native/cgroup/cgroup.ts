@@ -4,10 +4,12 @@
 import { writeFileSync } from 'node:fs';
 import { posix } from 'node:path';
 import { unknown } from '../../proto/errors';
+import { isPrivileged, runsInUserNamespace } from '../launcher/user-namespace';
 import type { CgroupHierarchy } from '../plan/mounts';
 import type { LinuxResources } from '../spec';
-import { hostLayout, layoutOf } from './layout';
+import { type HierarchyLayout, hostLayout, layoutOf } from './layout';
 import { NoCgroup } from './none';
+import { mayUseV1, mayUseV2 } from './rights';
 import { groupOfUnit, type Unit } from './systemd-group';
 import { CgroupV1 } from './v1';
 import { CgroupV2 } from './v2';
@@ -61,21 +63,25 @@ export interface Cgroup {
   remove(): Promise<void>;
 }
 
-/**
- * The cgroup of a cgroupsPath: absolute from the root of each hierarchy, else below the caller's own; "slice:prefix:name"
- * names a systemd scope. Without a path the id is taken.
- * @throws UNKNOWN when the host has no cgroups mounted, and for a path that is no more than a root
- */
-export function openCgroup(
-  cgroupsPath: string | undefined,
-  id: string,
-  systemd: boolean,
-  annotations?: Readonly<Record<string, string>>,
-): Cgroup {
+export interface CgroupPlace {
+  /** linux.cgroupsPath: absolute from the root of each hierarchy, else below the caller's own. */
+  readonly cgroupsPath: string | undefined;
+  /** Taken in its place when there is none. */
+  readonly id: string;
+  /** The path is "slice:prefix:name" and names a scope. */
+  readonly systemd: boolean;
+  /** Hierarchies, or the one, on which the caller has no rights are gone without, and so are device rules. */
+  readonly rootless: boolean;
+  readonly annotations?: Readonly<Record<string, string>> | undefined;
+}
+
+/** @throws UNKNOWN when the host has no cgroups mounted, and for a path that is no more than a root */
+export function openCgroup({ cgroupsPath, id, systemd, rootless, annotations }: CgroupPlace): Cgroup {
   if (!systemd && clean(cgroupsPath || id) === '/') {
     // The host's root group, or our own: what is done to all processes of a container would be done to all of these.
     throw unknown(`linux.cgroupsPath: "${cgroupsPath}" names no group of the container's own`);
   }
+  if (rootless && !(systemd && isPrivileged())) return systemd ? new NoCgroup() : openPermitted(cgroupsPath || id);
   if (!systemd) return openPath(cgroupsPath || id);
   const path = systemdPath(cgroupsPath ?? '', id);
   return groupOfUnit(openPath(path), { ...unitOf(path), ...(annotations && { annotations }) });
@@ -83,17 +89,35 @@ export function openCgroup(
 
 function openPath(path: string): CgroupV1 | CgroupV2 {
   const layout = hostLayout();
-  if (layout.version === 2) {
-    const parent = path.startsWith('/') ? '/' : layout.own;
-    return new CgroupV2(posix.join(layout.mountpoint, parent, clean(path)));
-  }
+  if (layout.version === 2) return new CgroupV2(directoryIn(layout, path));
   if (layout.hierarchies.length === 0) throw unknown('no cgroup mount found in mountinfo');
-  return new CgroupV1(
-    layout.hierarchies.map((hierarchy) => {
-      const parent = path.startsWith('/') ? '/' : hierarchy.own;
-      return { ...hierarchy, path: posix.join(hierarchy.mountpoint, parent, clean(path)) };
-    }),
-  );
+  return new CgroupV1(layout.hierarchies.map((hierarchy) => ({ ...hierarchy, path: directoryIn(hierarchy, path) })));
+}
+
+function openPermitted(path: string): Cgroup {
+  const layout = hostLayout();
+  if (layout.version === 2) {
+    const directory = directoryIn(layout, path);
+    const own = posix.join(layout.mountpoint, layout.own);
+    return mayUseV2(directory, own) ? withoutDevices(new CgroupV2(directory)) : new NoCgroup();
+  }
+  const permitted = layout.hierarchies
+    .map((hierarchy) => ({ ...hierarchy, path: directoryIn(hierarchy, path) }))
+    .filter(({ path: directory }) => mayUseV1(directory));
+  const hasDevices = permitted.some(({ options }) => options.includes('devices'));
+  if (permitted.length === 0) return new NoCgroup();
+  return withoutDevices(new CgroupV1(permitted), hasDevices);
+}
+
+/** Device rules are for root of the host to make; without, nodes cannot be made. */
+function withoutDevices(group: CgroupV1 | CgroupV2, hasDevices = true): Cgroup {
+  if (hasDevices && isPrivileged() && !runsInUserNamespace()) return group;
+  const apply: Cgroup['apply'] = (resources) => group.apply(resources, true);
+  return Object.assign(Object.create(group) as Cgroup, { apply });
+}
+
+function directoryIn({ mountpoint, own }: Pick<HierarchyLayout, 'mountpoint' | 'own'>, path: string): string {
+  return posix.join(mountpoint, path.startsWith('/') ? '/' : own, clean(path));
 }
 
 /** The same from a saved state. */

@@ -132,7 +132,8 @@ export async function removeGroup(directory: string): Promise<void> {
       removeTree(directory, 0);
       return;
     } catch (error) {
-      if (isErrno(error, 'ENOENT')) return;
+      // Where nothing may be written the kernel does not say that there is nothing.
+      if (!existsSync(directory)) return;
       if (!isErrno(error, 'EBUSY', 'ENOTEMPTY') || attempt === REMOVE_RETRIES_MAX) {
         throw unknown(`unable to remove cgroup ${directory}: ${errorText(error)}`, { cause: error });
       }

@@ -1,5 +1,5 @@
-// In the place of cgroups for an ordinary user, who has no rights over any: holds nothing, limits nothing, and refuses
-// what would need one.
+// In the place of cgroups for a caller without rights on any: holds nothing, limits nothing, and refuses what would need
+// one.
 
 import { unknown } from '../../proto/errors';
 import { refuse } from '../config/checks';
@@ -19,7 +19,7 @@ export class NoCgroup extends CgroupV1 {
   override apply(resources: LinuxResources): void {
     for (const [name, limit] of Object.entries(resources)) {
       if (name === 'devices' || limit === null || Object.keys(limit as object).length === 0) continue;
-      refuse(`linux.resources.${name}`, 'an ordinary user has no cgroups to set it in');
+      refuse(`linux.resources.${name}`, 'needs cgroups, on which the caller has no rights');
     }
   }
 }

@@ -163,7 +163,7 @@ export class CgroupV2 implements Cgroup {
 
 /**
  * Hands the controllers down from the root to the parent of the container's group. One that cannot be (real-time
- * processes keep cpu back) is left out; a limit that needs it fails by itself.
+ * processes keep cpu back, an ordinary user owns a part only) is left out; a limit that needs it fails by itself.
  */
 function enableControllers(parent: string): void {
   const controllers = readControl(parent, 'cgroup.controllers');
@@ -176,7 +176,7 @@ function enableControllers(parent: string): void {
     try {
       tryWriteControl(join(parent, 'cgroup.subtree_control'), `+${name}`);
     } catch (error) {
-      if (!isErrno(error, 'EBUSY', 'EINVAL', 'ENOENT', 'EPERM', 'ENOTSUP')) throw error;
+      if (!isErrno(error, 'EBUSY', 'EINVAL', 'ENOENT', 'EPERM', 'EACCES', 'EROFS', 'ENOTSUP')) throw error;
     }
   }
 }

@@ -27,7 +27,7 @@ export function loadBundle(path: string | undefined): Bundle {
 
 /** What Container.create and explain take from a command line. */
 export function bundleOptions(context: Context) {
-  const { flags, root, cacheDir, systemdCgroup } = context;
+  const { flags, root, cacheDir, systemdCgroup, rootless } = context;
   const { path, rootfs, spec } = loadBundle(flags.text('bundle'));
   return {
     id: idOf(context),
@@ -37,6 +37,7 @@ export function bundleOptions(context: Context) {
     root,
     cacheDir,
     systemdCgroup,
+    rootless,
     noPivotRoot: flags.isSet('no-pivot'),
     noNewKeyring: flags.isSet('no-new-keyring'),
   };

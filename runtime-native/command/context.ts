@@ -14,6 +14,8 @@ export interface Context {
   readonly cacheDir: string;
   readonly criu: string;
   readonly systemdCgroup: boolean;
+  /** Undefined: by itself. */
+  readonly rootless: boolean | undefined;
   readonly flags: Flags;
   readonly words: readonly string[];
 }

@@ -40,6 +40,15 @@ export class Flags {
     return value !== undefined && value !== 'false';
   }
 
+  /** Undefined for "auto", and when it is not given. @throws UNKNOWN for what Go would not take for a truth value */
+  automatic(name: string): boolean | undefined {
+    const value = this.text(name) ?? '';
+    if (value === '' || value === 'auto') return undefined;
+    if (/^(1|t|T|TRUE|true|True)$/.test(value)) return true;
+    if (/^(0|f|F|FALSE|false|False)$/.test(value)) return false;
+    throw unknown(`invalid value "${value}" for flag -${name}: true, false or auto`);
+  }
+
   /** @throws UNKNOWN for what is no whole number */
   count(name: string): number | undefined {
     const value = this.text(name);

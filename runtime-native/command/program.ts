@@ -22,7 +22,10 @@ const FLAGS: FlagTable = {
   root: { type: 'string', help: 'directory for the state of containers, on a tmpfs' },
   criu: { type: 'string', help: 'the criu that checkpoints and restores' },
   'systemd-cgroup': { type: 'boolean', help: 'let systemd make cgroups; cgroupsPath is "slice:prefix:name"' },
-  rootless: { type: 'string', help: 'go on without rights on cgroups: true, false or auto' },
+  rootless: {
+    type: 'string',
+    help: 'do without cgroups that there are no rights on: true, false or auto (for an ordinary user)',
+  },
   help: { type: 'boolean', short: 'h', help: 'show help' },
   version: { type: 'boolean', short: 'v', help: 'print the version' },
 };
@@ -70,6 +73,7 @@ async function runCommand(name: string, command: Command, global: Flags, args: r
     cacheDir: `${directory}/seccomp`,
     criu: global.text('criu') ?? 'criu',
     systemdCgroup: global.isSet('systemd-cgroup'),
+    rootless: global.automatic('rootless'),
     flags,
     words,
   };

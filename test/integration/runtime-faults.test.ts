@@ -135,7 +135,12 @@ describeUnless(missingForContainers())('a launch that fails', () => {
       await container.start();
       const plan = compileExec(shell, {
         id: options.id,
-        cgroupFiles: openCgroup(options.spec.linux?.cgroupsPath, options.id, false).joinFiles(),
+        cgroupFiles: openCgroup({
+          cgroupsPath: options.spec.linux?.cgroupsPath,
+          id: options.id,
+          systemd: false,
+          rootless: false,
+        }).joinFiles(),
         terminal: true,
         seccomp: undefined,
         noNewKeyring: false,

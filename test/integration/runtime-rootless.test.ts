@@ -6,6 +6,7 @@ import { chmodSync, existsSync, mkdirSync, readdirSync, readFileSync, writeFileS
 import { join } from 'node:path';
 import type { Spec } from '../../runtime-native/spec';
 import { describeUnless } from '../setup/needs';
+import { DelegatedGroup } from '../suites/delegated-group';
 import {
   type Mutable,
   makeBundle,
@@ -21,6 +22,7 @@ const FIRST_ID = 200_000;
 const SELF = [{ containerID: 0, hostID: USER, size: 1 }];
 const MANY = [...SELF, { containerID: 1, hostID: FIRST_ID, size: 65_536 }];
 const AS_USER = [
+  '{ [ -z "$JOINED_GROUP" ] || echo 0 > "$JOINED_GROUP"; }',
   'mount --bind "$1/ids" /etc/subuid',
   'mount --bind "$1/ids" /etc/subgid',
   'mount --bind "$1/passwd" /etc/passwd',
@@ -33,6 +35,7 @@ const missing = missingForContainers() ?? (existsSync('/usr/bin/newuidmap') ? un
 
 describeUnless(missing)('an ordinary user', () => {
   let bundle: TestBundle;
+  let group: DelegatedGroup | undefined;
   beforeEach(() => {
     bundle = makeBundle();
     chmodSync(bundle.path, 0o755);
@@ -70,7 +73,9 @@ describeUnless(missing)('an ordinary user', () => {
     ];
     const output = join(bundle.path, 'output');
     const script = 'exec unshare "$@" > "$OUTPUT" 2> "$OUTPUT.err"';
-    const { status } = spawnSync('sh', ['-c', script, 'sh', ...all], { env: { ...process.env, OUTPUT: output } });
+    const { status } = spawnSync('sh', ['-c', script, 'sh', ...all], {
+      env: { ...process.env, OUTPUT: output, JOINED_GROUP: group?.joinFile ?? '' },
+    });
     const [stdout, stderr] = [readFileSync(output, 'utf8'), readFileSync(`${output}.err`, 'utf8')];
     return { status, stdout, stderr };
   };
@@ -112,11 +117,55 @@ describeUnless(missing)('an ordinary user', () => {
     expect(readFileSync(join(bundle.rootfs, 'tmp/inside'), 'utf8')).toMatch(new RegExp(`0\\s+${USER}\\s+1\\n`));
   });
 
+  describe('with groups handed to it', () => {
+    let handed: DelegatedGroup;
+    beforeEach(() => {
+      handed = new DelegatedGroup(`gantry-user-${bundle.name}`, USER);
+      group = handed;
+    });
+    afterEach(() => {
+      group = undefined;
+      handed.remove();
+    });
+
+    test('limits a container, its further processes and updates, and leaves nothing', () => {
+      write(['sleep', '1000'], MANY, (spec) => {
+        spec.linux.cgroupsPath = handed.path('c');
+        spec.linux.resources = { devices: [{ allow: false }], pids: { limit: 20 } } as never;
+      });
+      expect(command('create', 'four')).toMatchObject({ status: 0, stderr: '' });
+      expect(command('start', 'four')).toMatchObject({ status: 0, stderr: '' });
+      const exec = command('exec', 'four', 'cat', '/proc/self/cgroup');
+      const update = command('update', '--pids-limit', '30', 'four');
+      const limit = readFileSync(handed.file('pids', 'c/pids.max'), 'utf8');
+      const pids = readFileSync(handed.file('pids', 'c/cgroup.procs'), 'utf8');
+      const { pid } = JSON.parse(command('state', 'four').stdout) as { pid: number };
+      expect(command('delete', '--force', 'four')).toMatchObject({ status: 0, stderr: '' });
+
+      expect(exec).toMatchObject({ status: 0, stderr: '' });
+      expect(exec.stdout).toMatch(/:(pids)?:\/$/m);
+      expect(update).toMatchObject({ status: 0, stderr: '' });
+      expect([limit, pids]).toEqual(['30\n', `${pid}\n`]);
+      expect(existsSync(handed.file('pids', 'c'))).toBe(false);
+    });
+
+    test('has none beside them, and says so with --rootless=false', () => {
+      write(['cat', '/proc/self/cgroup'], SELF, (spec) => {
+        spec.linux.cgroupsPath = `${handed.path('')}-other`;
+      });
+
+      expect(command('run', 'five')).toMatchObject({ status: 0 });
+      const { status, stderr } = command('--rootless=false', 'run', 'six');
+      expect(status).toBe(1);
+      expect(stderr).toMatch(/unable to apply cgroup configuration: .*permission denied/);
+    });
+  });
+
   test.each<[string, (spec: Mutable<Spec>) => void, string]>([
     [
       'limits',
       (spec) => (spec.linux.resources.pids = { limit: 5 }),
-      'linux.resources.pids: an ordinary user has no cgroups',
+      'linux.resources.pids: needs cgroups, on which the caller has no rights',
     ],
     [
       'groups',

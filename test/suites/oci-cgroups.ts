@@ -4,7 +4,7 @@ import { spawn } from 'node:child_process';
 import { existsSync, mkdirSync, readdirSync, readFileSync, rmdirSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { hostLayout } from '../../runtime-native/cgroup/layout';
-import { waitFor } from '../setup/command';
+import { runCommand, waitFor } from '../setup/command';
 import type { OciCommand } from './oci-command';
 import type { KnownDeviations } from './oci-command.suite';
 
@@ -62,6 +62,8 @@ export function cgroupCases(command: () => OciCommand, known: KnownDeviations): 
     });
   }
 
+  if (!known.isCrun) rootlessCases(command);
+
   if (!known.joinsOthers) {
     test('a group that holds processes is refused before anything is made', async () => {
       const container = withGroup();
@@ -84,4 +86,35 @@ export function cgroupCases(command: () => OciCommand, known: KnownDeviations): 
       }
     });
   }
+}
+
+/** Root that may not write cgroups, as in most containers. */
+function rootlessCases(command: () => OciCommand): void {
+  const script = 'for at in $1; do mount -o remount,bind,ro $at || exit 99; done; shift; exec "$@"';
+  const run = (flag: string, limit?: number) => {
+    const { id, path } = command().prepare(['echo', 'ran'], (spec) => {
+      Object.assign(spec.linux, { cgroupsPath: undefined });
+      spec.linux.resources = (limit === undefined ? {} : { pids: { limit } }) as never;
+    });
+    const argv = command().argv(flag, 'run', '--bundle', path, id);
+    return runCommand(['unshare', '--mount', 'sh', '-c', script, 'sh', mountpoints.join(' '), ...argv]);
+  };
+
+  test('--rootless=true does without cgroups where there are no rights on them', async () => {
+    expect(await run('--rootless=true')).toMatchObject({ exitCode: 0, stdout: 'ran\n' });
+  });
+
+  test.each(['--rootless=false', '--rootless=auto'])('%s wants root to have rights on cgroups', async (flag) => {
+    const { exitCode, stderr } = await run(flag);
+
+    expect(exitCode).toBe(1);
+    expect(stderr).toMatch(/unable to apply cgroup configuration: .*read-only file system/);
+  });
+
+  test('--rootless=true refuses limits that nobody would enforce', async () => {
+    const { exitCode, stderr } = await run('--rootless=true', 5);
+
+    expect(exitCode).toBe(1);
+    expect(stderr).toMatch(/cannot set pids limit|rootless needs no limits|linux\.resources\.pids: needs cgroups/);
+  });
 }

@@ -17,7 +17,7 @@ describe('NoCgroup', () => {
     const group = new NoCgroup();
 
     expect(() => group.apply({ memory: { limit: 5 } })).toThrow(
-      'linux.resources.memory: an ordinary user has no cgroups',
+      'linux.resources.memory: needs cgroups, on which the caller has no rights',
     );
     expect(() => group.apply({ cpu: {}, devices: [{ allow: false }], unified: null })).not.toThrow();
   });
