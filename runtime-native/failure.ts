@@ -1,6 +1,8 @@
 // What init reports, in the words that runc has for the same failure; clients look for some of them.
 
+import { constants } from 'node:os';
 import { getSystemErrorMap } from 'node:util';
+import { hasSecurityModule } from './launcher/security-modules';
 import type { Operation } from './plan/operations';
 
 export interface Failure {
@@ -49,7 +51,7 @@ const WORDS: Readonly<Record<string, string>> = {
   ENOSYS: 'function not implemented',
   ETXTBSY: 'text file busy',
 };
-const ENOEXEC = 8;
+const { EINVAL, ENOENT, ENOEXEC } = constants.errno;
 
 /** The steps of the process itself; those before belong to what runc calls the container's init. */
 const PROCESS_OPERATIONS = new Set<Operation['op']>([
@@ -66,11 +68,14 @@ const PROCESS_OPERATIONS = new Set<Operation['op']>([
   'execute',
 ]);
 
-/** @param inInit - whether the process is the container's first one */
-export function describeFailure(failure: Failure, inInit: boolean): string {
+/**
+ * @param inInit - whether the process is the container's first one
+ * @param hasModule - of the host
+ */
+export function describeFailure(failure: Failure, inInit: boolean, hasModule = hasSecurityModule): string {
   const { operation } = failure;
   if (operation === undefined) return `init: ${errnoText(failure.error)}`;
-  const text = describe(operation, failure);
+  const text = describe(operation, failure) + describeLabel(operation, failure.error, hasModule);
   return PROCESS_OPERATIONS.has(operation.op) || !inInit ? text : `error during container init: ${text}`;
 }
 
@@ -85,6 +90,20 @@ export function errnoText(error: number): string {
 export function errorText(error: unknown): string {
   const { errno, message } = error as NodeJS.ErrnoException;
   return typeof errno === 'number' ? errnoText(-errno) : String(message ?? error);
+}
+
+/** Where the kernel's answer does not tell what is wrong with a label. */
+function describeLabel(operation: Operation, error: number, hasModule: typeof hasSecurityModule): string {
+  if (operation.op === 'lsmLabel' && operation.path.includes('/apparmor/')) {
+    if (!hasModule('apparmor')) return ': apparmor is disabled or not supported';
+    return error === ENOENT ? `: profile "${operation.label.replace(/^exec /, '')}" is not loaded` : '';
+  }
+  const isLabel =
+    operation.op === 'mount'
+      ? operation.options.some((option) => option.startsWith('context='))
+      : operation.op === 'lsmLabel';
+  if (!isLabel || error !== EINVAL || hasModule('selinux')) return '';
+  return ': selinux label is specified in config, but selinux is disabled or not supported';
 }
 
 function describe(operation: Operation, failure: Failure): string {
@@ -153,6 +172,8 @@ function describeOther(operation: Operation, failure: Failure, reason: string): 
       return failure.stage === STAGES.NOT_DEVICE
         ? `can't mask path "${operation.path}": /dev/null is not the null device`
         : `can't mask path "${operation.path}": ${reason}`;
+    case 'fileLabel':
+      return `can't set the label of "${operation.path}": ${reason} (linux.mountLabel)`;
     case 'readonly':
       return `can't set readonly path "${operation.path}": ${reason}`;
     case 'terminal':

@@ -95,6 +95,7 @@ OPERATION(op_ambient);
 OPERATION(op_change_directory);
 OPERATION(op_stdio_owner);
 OPERATION(op_lsm_label);
+OPERATION(op_file_label);
 OPERATION(op_find_executable);
 OPERATION(op_home);
 OPERATION(op_execute);

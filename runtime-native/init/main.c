@@ -147,6 +147,7 @@ static const operation_function functions[] = {
 	[OP_RESPAWN] = op_respawn,
 	[OP_AWAIT_START] = op_await_start,
 	[OP_KEEP_FILES] = op_keep_files,
+	[OP_FILE_LABEL] = op_file_label,
 };
 
 /* Ignored signals and the mask survive execve, and the launcher has blocked all. */

@@ -107,10 +107,23 @@ OPERATION(op_sysctl)
 	return write_proc(text_of(op, 0), text_of(op, 1), RESOLVE_NO_SYMLINKS);
 }
 
-/* Labels are set for the next exec. "self" is a link inside procfs. */
+/* Labels are set for the next exec, or the next key. "self" is a link inside procfs. */
 OPERATION(op_lsm_label)
 {
 	return write_proc(text_of(op, 0), text_of(op, 1), 0);
+}
+
+OPERATION(op_file_label)
+{
+	const char *label = text_of(op, 1);
+	long result;
+	int fd = open_in_root(text_of(op, 0), O_RDONLY | O_DIRECTORY, 0);
+
+	if (fd < 0)
+		return fd;
+	result = SYS5(fsetxattr, fd, "security.selinux", label, length(label), 0);
+	close_fd(fd);
+	return result;
 }
 
 OPERATION(op_open_tree)
@@ -349,7 +362,7 @@ OPERATION(op_mask)
 	result = stat_of(target, &st);
 	cover = !result && IS(&st, S_IFDIR) ? &empty : &null;
 	if (!result && cover == &empty && empty < 0) {
-		empty = new_filesystem("tmpfs", "tmpfs", 0, "fro", 1, MOUNT_ATTR_RDONLY);
+		empty = new_filesystem("tmpfs", "tmpfs", 0, text_of(op, 1), op->a, MOUNT_ATTR_RDONLY);
 		result = empty < 0 ? empty : move_to(empty, target);
 	} else if (!result) {
 		long copy;

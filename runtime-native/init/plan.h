@@ -79,6 +79,7 @@ enum operation_code {
 	OP_RESPAWN = 48,
 	OP_AWAIT_START = 50,
 	OP_KEEP_FILES = 51,
+	OP_FILE_LABEL = 52,
 };
 
 enum operation_flag {

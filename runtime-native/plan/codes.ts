@@ -53,6 +53,7 @@ export const CODES: Readonly<Record<Operation['op'], number>> = {
   respawn: 48,
   awaitStart: 50,
   keepFiles: 51,
+  fileLabel: 52,
 };
 
 export const FLAGS = {

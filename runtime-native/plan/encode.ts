@@ -3,6 +3,7 @@
 import { NAMESPACE_FLAGS } from '../native';
 import { capabilityMask } from './capabilities';
 import { CODES, FLAGS, OWN_USER_NAMESPACE, SYNC_POINTS } from './codes';
+import { labelOptions } from './mount-options';
 import type { MountAttribute, Operation, Plan, Propagation } from './operations';
 
 const MAGIC = 0x4c504e47;
@@ -168,7 +169,11 @@ const ENCODERS: Encoders = {
   }),
   symlink: ({ replace, target, path }) => ({ flags: replace ? FLAGS.LINK_REPLACE : 0, texts: [target, path] }),
   makeDirectory: ({ mode, path }) => ({ a: mode, texts: [path] }),
-  mask: PATH,
+  mask: ({ path, label }) => {
+    const options = ['ro', ...labelOptions(label)];
+    return { a: options.length, texts: [path, encodeOptions(options)] };
+  },
+  fileLabel: ({ path, label }) => ({ texts: [path, label] }),
   readonly: PATH,
   bounding: CAPABILITIES,
   ambient: CAPABILITIES,

@@ -102,6 +102,11 @@ export function parseMountOptions(options: readonly string[]): MountOptions {
   };
 }
 
+/** The option that gives all files of a filesystem a SELinux label. */
+export function labelOptions(label: string | undefined): string[] {
+  return label ? [`context=${label}`] : [];
+}
+
 export function bindsSource(mount: SpecMount, options: MountOptions): boolean {
   return options.bind || mount.type === 'bind';
 }

@@ -5,7 +5,7 @@ import { isAbsolute, join, posix } from 'node:path';
 import { refuse } from '../config/checks';
 import { type IdMappings, isMapped, isPrivileged, mappingsOf } from '../launcher/user-namespace';
 import type { SpecMount } from '../spec';
-import { bindAttributeChange, bindsSource, type MountOptions, parseMountOptions } from './mount-options';
+import { bindAttributeChange, bindsSource, labelOptions, type MountOptions, parseMountOptions } from './mount-options';
 import type { MountSource, Operation } from './operations';
 
 /** A cgroup v1 hierarchy as the container is to see it. */
@@ -21,6 +21,8 @@ export interface CgroupHierarchy {
 export interface MountContext {
   readonly bundle: string;
   readonly privateCgroupNamespace: boolean;
+  /** linux.mountLabel. */
+  readonly label?: string | undefined;
   /** Set where the container has a user namespace. */
   readonly user?: UserContext | undefined;
   readonly cgroup:
@@ -73,6 +75,9 @@ const NAMESPACE_FILESYSTEMS: Readonly<Record<string, { readonly type: string; re
   sysfs: { type: 'network', path: '/sys' },
   mqueue: { type: 'ipc', path: '/dev/mqueue' },
 };
+
+/** To SELinux these have labels of their own; that of mqueue is set afterwards. */
+const LABELLED_OTHERWISE = new Set(['proc', 'sysfs', 'cgroup', 'cgroup2', 'mqueue']);
 
 class Builder {
   readonly sources: MountSource[] = [];
@@ -173,7 +178,11 @@ class Builder {
       type,
       source: mount.source ?? type,
       target,
-      options: [...(attributes.includes('ro') ? ['ro'] : []), ...this.possible(type, options.data)],
+      options: [
+        ...(attributes.includes('ro') ? ['ro'] : []),
+        ...this.possible(type, options.data),
+        ...(LABELLED_OTHERWISE.has(type) ? [] : labelOptions(this.context.label)),
+      ],
       attributes,
       ...withPropagation(options),
       ...(isTmpfs ? { modeOfTarget: true } : {}),
@@ -182,6 +191,9 @@ class Builder {
       ...(target === '/proc' || isTmpfs ? { onProc: true } : {}),
       ...(fallback === undefined ? {} : { fallback }),
     });
+    const { label } = this.context;
+    // What may be the host's keeps its own.
+    if (label && type === 'mqueue' && fallback === undefined) this.mount.push({ op: 'fileLabel', path: target, label });
     this.changeTree(target, options);
     if (readOnlyLater) this.finish.push({ op: 'remount', target, set: ['ro'], clear: [], recursive: false });
   }

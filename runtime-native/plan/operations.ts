@@ -65,7 +65,10 @@ export type Operation =
     }
   | { readonly op: 'symlink'; readonly target: string; readonly path: string; readonly replace: boolean }
   | { readonly op: 'makeDirectory'; readonly path: string; readonly mode: number }
-  | { readonly op: 'mask'; readonly path: string }
+  /** label: of the tmpfs that covers a directory. */
+  | { readonly op: 'mask'; readonly path: string; readonly label?: string }
+  /** The SELinux label of what has been mounted there, where the filesystem has no option for it. */
+  | { readonly op: 'fileLabel'; readonly path: string; readonly label: string }
   | { readonly op: 'readonly'; readonly path: string }
   | { readonly op: 'hostname'; readonly name: string }
   | { readonly op: 'domainname'; readonly name: string }

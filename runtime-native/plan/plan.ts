@@ -82,7 +82,8 @@ export function compileCreate(spec: Spec, context: CreateContext): CompiledCreat
   const asItIs = namespaces.has('mount') && !namespaces.hasNew('mount');
   const hasUser = namespaces.user !== 'host';
   const user = hasUser ? userContext(linux, namespaces, !isOrdinaryUser) : undefined;
-  const compiled = compileMounts(mounts, { ...context.mounts, user }, handed.inherited.length, (bind) =>
+  const label = linux.mountLabel || undefined;
+  const compiled = compileMounts(mounts, { ...context.mounts, user, label }, handed.inherited.length, (bind) =>
     asItIs || bindsDev(mounts)
       ? []
       : compileDevices(linux.devices ?? [], context.hasKcore, hasUser || context.bindsNodes ? bind : undefined),
@@ -102,8 +103,8 @@ export function compileCreate(spec: Spec, context: CreateContext): CompiledCreat
     { op: 'root', path: context.rootfs, ...(asItIs ? { asItIs } : {}) },
     ...(hasUser ? [{ op: 'becomeRoot' } as const] : []),
     ...compileNetwork(linux, namespaces),
-    ...compileKeyring(context),
     ...(sysctls.length + labels.length > 0 ? [{ op: 'procfs' } as const] : []),
+    ...compileKeyring(context, process),
     // Hooks may want to mount into the root by its path on the host, and a user namespace may mount no proc and sys
     // without one in sight; otherwise the host is left behind at once.
     ...(entersLate ? [] : enter),
@@ -120,7 +121,7 @@ export function compileCreate(spec: Spec, context: CreateContext): CompiledCreat
     ...(spec.domainname ? [{ op: 'domainname', name: spec.domainname } as const] : []),
     ...sysctls,
     ...(linux.readonlyPaths ?? []).map((path) => ({ op: 'readonly', path }) as const),
-    ...(linux.maskedPaths ?? []).map((path) => ({ op: 'mask', path }) as const),
+    ...(linux.maskedPaths ?? []).map((path) => ({ op: 'mask', path, ...(label ? { label } : {}) }) as const),
     ...labels,
     ...compileLimits(process, linux),
     ...compileCredentials(process, {
@@ -146,9 +147,10 @@ export function compileExec(process: Process, context: ExecContext): Plan {
       ...compileAffinity(process.execCPUAffinity?.final),
       ...enterContainer(context.entry ?? USUAL_ENTRY),
       { op: 'currentRoot' },
-      ...compileKeyring(context),
+      ...(labels.length > 0 ? [{ op: 'procfs' } as const] : []),
+      ...compileKeyring(context, process),
       ...compileTerminal(process, context.terminal, false),
-      ...(labels.length > 0 ? [{ op: 'procfs' } as const, ...labels] : []),
+      ...labels,
       ...compileLimits(process, {}),
       ...compileCredentials(process, {
         seccomp: context.seccomp,
@@ -241,8 +243,16 @@ function compileNetwork({ netDevices }: Linux, { hasNew }: CompiledNamespaces): 
   return operations;
 }
 
-function compileKeyring({ noNewKeyring, id }: { readonly noNewKeyring: boolean; readonly id: string }): Operation[] {
-  return noNewKeyring ? [] : [{ op: 'keyring', name: `_ses.${id}` }];
+/** A new keyring is the process's own, also to SELinux; the exec takes back what is set for new keys. */
+function compileKeyring(
+  { noNewKeyring, id }: { readonly noNewKeyring: boolean; readonly id: string },
+  { selinuxLabel: label }: Process,
+): Operation[] {
+  if (noNewKeyring) return [];
+  return [
+    ...(label ? [{ op: 'lsmLabel', path: 'self/attr/keycreate', label } as const] : []),
+    { op: 'keyring', name: `_ses.${id}` },
+  ];
 }
 
 function hookPoints(spec: Spec): Operation[] {

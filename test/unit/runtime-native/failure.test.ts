@@ -8,7 +8,7 @@ const FIND: Operation = { op: 'findExecutable', name: 'x', path: '/bin' };
 const MOUNT: Operation = { op: 'mount', type: 'proc', source: 'p', target: '/t', options: [], attributes: [] };
 
 const describeIt = (operation: Operation, error: number, stage: number = STAGES.OPERATION, inInit = true) =>
-  describeFailure({ operation, error, stage, text: '/bin/x' }, inInit);
+  describeFailure({ operation, error, stage, text: '/bin/x' }, inInit, () => true);
 
 describe('describeFailure()', () => {
   test.each<[Operation, number, number, string]>([
@@ -32,7 +32,7 @@ describe('describeFailure()', () => {
       { op: 'lsmLabel', path: 'self/attr/apparmor/exec', label: 'exec p' },
       ENOENT,
       STAGES.OPERATION,
-      'error during container init: unable to apply apparmor profile: apparmor failed to apply profile: write /proc/self/attr/apparmor/exec: no such file or directory',
+      'error during container init: unable to apply apparmor profile: apparmor failed to apply profile: write /proc/self/attr/apparmor/exec: no such file or directory: profile "p" is not loaded',
     ],
     [
       { op: 'lsmLabel', path: 'self/attr/exec', label: 'l' },
@@ -60,6 +60,28 @@ describe('describeFailure()', () => {
     ],
   ])('%j %i at %i', (operation, error, stage, words) => {
     expect(describeIt(operation, error, stage)).toBe(words);
+  });
+
+  test.each<[Operation, number, string, string]>([
+    [{ ...MOUNT, options: ['context=l'] }, EINVAL, 'apparmor', 'selinux is disabled or not supported'],
+    [{ ...MOUNT, options: ['context=l'] }, EINVAL, 'selinux', 'mount p:/t: invalid argument'],
+    [{ op: 'lsmLabel', path: 'self/attr/exec', label: 'l' }, EINVAL, '', 'selinux is disabled or not supported'],
+    [
+      { op: 'lsmLabel', path: 'self/attr/apparmor/exec', label: 'exec p' },
+      EINVAL,
+      '',
+      'apparmor is disabled or not supported',
+    ],
+    [
+      { op: 'lsmLabel', path: 'self/attr/apparmor/exec', label: 'exec p' },
+      ENOENT,
+      'apparmor',
+      'profile "p" is not loaded',
+    ],
+  ])('%j %i with %p says what is wrong with the label', (operation, error, module, words) => {
+    const text = describeFailure({ operation, error, stage: 0, text: '' }, true, (name) => name === module);
+
+    expect(text.endsWith(words)).toBe(true);
   });
 
   test('does not speak of the init of the container for an exec', () => {

@@ -57,6 +57,25 @@ describe('bindAttributeChange()', () => {
 });
 
 describe('compileMounts()', () => {
+  test('gives the mount label to filesystems that SELinux does not label itself', () => {
+    const label = 'u:object_r:t:s0:c1,c2';
+    const types = ['proc', 'sysfs', 'tmpfs', 'devpts', 'mqueue'];
+    const mounts = [
+      ...types.map((type) => ({ destination: `/${type}`, type })),
+      { destination: '/bind', type: 'bind', source: '/s' },
+      CGROUP,
+    ];
+    const { mount } = compileMounts(mounts, { ...CONTEXT, label }, 0);
+
+    const labelled = mount.filter((operation) => JSON.stringify(operation).includes(label));
+    expect(labelled).toMatchObject([
+      { op: 'mount', target: '/tmpfs', options: [`context=${label}`] },
+      { op: 'mount', target: '/devpts', options: [`context=${label}`] },
+      { op: 'fileLabel', path: '/mqueue', label },
+      { op: 'mount', target: '/sys/fs/cgroup', type: 'tmpfs', options: ['mode=755', `context=${label}`] },
+    ]);
+  });
+
   test('mounts a read-only tmpfs writable first', () => {
     const { mount, finish } = compileMounts([{ destination: '/t', type: 'tmpfs', options: ['ro'] }], CONTEXT, 0);
 

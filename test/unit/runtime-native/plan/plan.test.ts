@@ -51,8 +51,8 @@ describe('compileCreate()', () => {
       'openTree',
       'root',
       'loopback',
-      'keyring',
       'procfs',
+      'keyring',
       'enterRoot',
       'umask',
       'mount',
@@ -163,13 +163,20 @@ describe('compileCreate()', () => {
     const operations = compile({ process, linux: { namespaces: ALL, maskedPaths: ['/proc/kcore'] } });
 
     expect(operations.filter(({ op }) => op === 'lsmLabel')).toEqual([
+      { op: 'lsmLabel', path: 'self/attr/keycreate', label: 'u:r:t:s0' },
       { op: 'lsmLabel', path: 'self/attr/apparmor/exec', label: 'exec profile' },
       { op: 'lsmLabel', path: 'self/attr/exec', label: 'u:r:t:s0' },
     ]);
     const order = names(operations).filter((name) =>
-      ['procfs', 'enterRoot', 'mask', 'lsmLabel', 'user'].includes(name),
+      ['procfs', 'keyring', 'enterRoot', 'mask', 'lsmLabel', 'user'].includes(name),
     );
-    expect(order).toEqual(['procfs', 'enterRoot', 'mask', 'lsmLabel', 'lsmLabel', 'user']);
+    expect(order).toEqual(['procfs', 'lsmLabel', 'keyring', 'enterRoot', 'mask', 'lsmLabel', 'lsmLabel', 'user']);
+  });
+
+  test('gives the mount label to what covers masked directories', () => {
+    const linux = { namespaces: ALL, maskedPaths: ['/proc/scsi'], mountLabel: 'u:object_r:t:s0' };
+
+    expect(compile({ linux })).toContainEqual({ op: 'mask', path: '/proc/scsi', label: 'u:object_r:t:s0' });
   });
 
   test('makes the shared parent of the root private when the host stays shared', () => {
