@@ -7,6 +7,7 @@ import { invalidArgument, isErrno, messageOf } from '../proto/errors';
 import type { SharingPolicy } from './content/store';
 import type { SchedulerOptions } from './gc/scheduler';
 import { LOG_FORMATS, LOG_LEVELS, type LogFormat, type LogLevel } from './log';
+import type { RegistryConfig } from './registry/registries';
 import { SHIM_STARTS, type ShimStart } from './tasks/zygote';
 
 export interface Config {
@@ -21,6 +22,7 @@ export interface Config {
   readonly content: { readonly sharingPolicy: SharingPolicy };
   readonly gc: SchedulerOptions;
   readonly overlayfs: { readonly mountOptions: readonly string[] };
+  readonly registry: RegistryConfig;
 }
 
 /** What flags may set. */
@@ -90,6 +92,19 @@ startup_delay_ms = 100
 [snapshotter.overlayfs]
 # Options added to every overlay mount.
 mount_options = []
+
+[registry]
+# Directories with HOST/hosts.toml, or HOST/ca.crt, client.cert and client.key. The first that knows a host counts.
+hosts_directories = ["/etc/gantryd/hosts.d", "/etc/containerd/certs.d", "/etc/docker/certs.d"]
+# A config.json of docker's with credentials for clients that bring none, such as "/root/.docker/config.json".
+# Credential helpers that it names are run by the daemon.
+docker_config = ""
+# Connections to one host at the same time.
+connections_per_host = 8
+# A download or upload that does not move for this time is begun again where it stopped, in milliseconds.
+stall_timeout_ms = 30000
+# So is one that is slower than this over half a minute; 0: any speed will do.
+min_bytes_per_second = 1024
 `;
 
 type Table = Record<string, unknown>;
@@ -193,6 +208,23 @@ function toConfig(merged: Table, source: string, overrides: Overrides): Config {
     },
     gc: gcOptions(table('gc'), source),
     overlayfs: { mountOptions: strings(overlayfs['mount_options'], source, 'snapshotter.overlayfs.mount_options') },
+    registry: registryConfig(table('registry'), source),
+  };
+}
+
+function registryConfig(registry: Table, source: string): RegistryConfig {
+  const whole = (key: string, range: readonly [number, number]) => wholeIn(registry, `registry.${key}`, range, source);
+  const dockerConfig = registry['docker_config'] as string;
+  const hostsDirectories = strings(registry['hosts_directories'], source, 'registry.hosts_directories');
+  for (const path of [...hostsDirectories, ...(dockerConfig === '' ? [] : [dockerConfig])]) {
+    if (!isAbsolute(path)) throw invalidArgument(`config ${source}: "registry": "${path}" must be an absolute path`);
+  }
+  return {
+    hostsDirectories,
+    dockerConfig,
+    connectionsPerHostMax: whole('connections_per_host', [1, 64]),
+    stallMs: whole('stall_timeout_ms', [1000, 3_600_000]),
+    bytesPerSecondMin: whole('min_bytes_per_second', [0, 1 << 30]),
   };
 }
 
@@ -229,7 +261,7 @@ function strings(value: unknown, source: string, name: string): string[] {
 
 /** The configuration as TOML that gives the same configuration when it is read. */
 export function printConfig(config: Config): string {
-  const { root, state, address, log, grpc, shim, runtimes, content, gc, overlayfs } = config;
+  const { root, state, address, log, grpc, shim, runtimes, content, gc, overlayfs, registry } = config;
   return stringify({
     root,
     state,
@@ -247,5 +279,12 @@ export function printConfig(config: Config): string {
       startup_delay_ms: gc.startupDelayMs,
     },
     snapshotter: { overlayfs: { mount_options: [...overlayfs.mountOptions] } },
+    registry: {
+      hosts_directories: [...registry.hostsDirectories],
+      docker_config: registry.dockerConfig,
+      connections_per_host: registry.connectionsPerHostMax,
+      stall_timeout_ms: registry.stallMs,
+      min_bytes_per_second: registry.bytesPerSecondMin,
+    },
   });
 }

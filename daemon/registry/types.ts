@@ -83,9 +83,9 @@ export interface PushOptions extends TransferOptions {
 /** uploaded: its bytes went over; exists: the registry had it; mounted: taken from another repository of the host. */
 export type PushOutcome = 'uploaded' | 'exists' | 'mounted';
 
-/** Of one transfer: `new Registry({ thread, ...options })`. The thread for HTTP (RegistryThread) is the daemon's only one. */
+/** Of one transfer, for Registries.open(). What is unset is as the daemon's configuration has it. */
 export interface RegistryOptions {
-  /** Folder with HOST/hosts.toml and certificates (containerd's hosts.md). */
+  /** Directories with HOST/hosts.toml and certificates (containerd's hosts.md), separated by colons. */
   readonly hostsDirectory?: string;
   /** For hosts without hosts.toml. Unset: https, and on loopback what the host speaks. */
   readonly defaultScheme?: 'http' | 'https';

@@ -9,7 +9,8 @@ import { mustRun, runCommand } from './command';
 
 /**
  * What each package is for: the peer and its runtime, image contents, the Python client, image files on loop devices,
- * programs that tests start and that a container image of Debian lacks, and engines that our OCI runtime runs under.
+ * programs that tests start and that a container image of Debian lacks, engines that our OCI runtime runs under, and a
+ * registry with what makes its users and certificates.
  */
 const NEEDED_PACKAGES = [
   'containerd',
@@ -36,6 +37,9 @@ const NEEDED_PACKAGES = [
   'podman',
   'conmon',
   'docker.io',
+  'docker-registry',
+  'apache2-utils',
+  'openssl',
 ] as const;
 
 const POLICY_PATH = '/usr/sbin/policy-rc.d';

@@ -15,7 +15,6 @@ import type {
   PushSource,
   Reference,
   RegistryClient,
-  RegistryOptions,
   TransferOptions,
 } from '../../../daemon/registry/types';
 import { sha256 } from '../../../proto/ids';
@@ -25,11 +24,6 @@ const NEVER = new AbortController().signal;
 
 export function descriptorOf(bytes: Uint8Array, mediaType = LAYER): Descriptor {
   return { mediaType, digest: sha256(bytes), size: BigInt(bytes.length) };
-}
-
-/** Options of a client that looks at no folder of the machine. */
-export function optionsFor(hostsDirectory: string, more: RegistryOptions = {}): RegistryOptions {
-  return { hostsDirectory, ...more };
 }
 
 /** Answers for the hosts in the table, and keeps what it was asked. */

@@ -34,6 +34,13 @@ describe('loadConfig()', () => {
       content: { sharingPolicy: 'shared' },
       gc: SCHEDULER_DEFAULTS,
       overlayfs: { mountOptions: [] },
+      registry: {
+        hostsDirectories: ['/etc/gantryd/hosts.d', '/etc/containerd/certs.d', '/etc/docker/certs.d'],
+        dockerConfig: '',
+        connectionsPerHostMax: 8,
+        stallMs: 30_000,
+        bytesPerSecondMin: 1024,
+      },
     });
     expect(loadConfig(file(DEFAULT_CONFIG), {})).toEqual(config);
   });
@@ -78,6 +85,8 @@ describe('loadConfig()', () => {
     ['[runtimes]\nx = 5', /"runtimes\.x" must be a string/],
     ['[runtimes]\nx = ""', /"runtimes\.x" must be a string that names a program/],
     ['[content]\nsharing_policy = "none"', /"content\.sharing_policy" must be one of shared, isolated/],
+    ['[registry]\ndocker_config = "config.json"', /"registry": "config.json" must be an absolute path/],
+    ['[registry]\nstall_timeout_ms = 5', /"registry\.stall_timeout_ms" must be from 1000/],
     ['[snapshotter.overlayfs]\nmount_options = "x"', /"snapshotter\.overlayfs\.mount_options" must be/],
     [
       '[snapshotter.overlayfs]\nmount_options = [1]',
@@ -109,7 +118,7 @@ describe('loadConfig()', () => {
 describe('printConfig()', () => {
   it('prints what loads to the same configuration', () => {
     const text =
-      '[runtimes]\n"a.b" = "/x"\n[gc]\nschedule_delay_ms = 5\n[snapshotter.overlayfs]\nmount_options = ["x"]';
+      '[runtimes]\n"a.b" = "/x"\n[gc]\nschedule_delay_ms = 5\n[snapshotter.overlayfs]\nmount_options = ["x"]\n[registry]\nhosts_directories = []';
     const config = loadConfig(file(text), { root: '/r' });
 
     expect(loadConfig(file(printConfig(config)), {})).toEqual(config);
