@@ -110,7 +110,7 @@ export function unary(
 }
 
 export async function until(condition: () => boolean): Promise<void> {
-  const deadline = Date.now() + 5000;
+  const deadline = Date.now() + 60_000;
   while (!condition()) {
     if (Date.now() > deadline) throw new Error('condition did not come true');
     await new Promise((resolve) => setTimeout(resolve, 5));

@@ -154,8 +154,11 @@ describeUnless(needsRoot())('on a full disk', () => {
     skipPause();
     let later = 0;
     await poll('the new reserve', () => {
-      db?.transaction(() => void add(`later${++later}`)); // Its sync does nothing while the last restore still cleans up.
-      return heldBytes(reserve) === 4 * MIB;
+      if (heldBytes(reserve) === 4 * MIB) return true;
+      // A sync does nothing while the last restore still cleans up.
+      db?.transaction(() => void add(`later${++later}`));
+      void db?.durable();
+      return false;
     });
 
     expect(refusal).toBe('resource exhausted');
