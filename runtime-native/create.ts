@@ -74,9 +74,9 @@ async function createSteps(options: CreateOptions, undo: UndoList): Promise<Crea
   checkRootfs(options.rootfs);
   const compiled = compileLaunch(options);
   checkNamespacePaths(spec);
-  compiled.cgroup.checkVacant();
   claimState(root, id);
   undo.add('state', () => removeState(root, id));
+  compiled.cgroup.checkVacant();
   const unlock = options.keepsSpec ? await lockContainer(root, id) : () => {};
   try {
     return await createLocked(options, compiled, undo);

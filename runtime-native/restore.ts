@@ -19,11 +19,11 @@ export async function restoreContainer(
   const undo = new UndoList();
   checkRootfs(options.rootfs);
   const { cgroup } = compileLaunch(options);
-  cgroup.checkVacant();
   claimState(root, id);
   undo.add('state', () => removeState(root, id));
   const unlock = await lockContainer(root, id);
   try {
+    cgroup.checkVacant();
     saveState(root, stateOf(options, cgroup, 0));
     saveSpec(root, id, spec);
     undo.add('cgroups', () => cgroup.remove());
