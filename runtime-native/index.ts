@@ -7,6 +7,7 @@ export type { CreateOptions } from './container';
 export { Container } from './container';
 export { mkfifo, openPipe, peerCredentials, setBlocking, setWindowSize, unreadBytes } from './descriptors';
 export { explain } from './explain';
+export { features } from './features';
 export { nativeFile } from './library';
 export type { Mount } from './mount';
 export { mountAll, unmountRecursive } from './mount';

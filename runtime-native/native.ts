@@ -132,6 +132,11 @@ export function reap(pid: number, wait: boolean): WaitResult | undefined {
   return done === 0 ? undefined : { code: pair[0] ?? 0, status: triple[0] ?? 0 };
 }
 
+/** Flags of seccomp(2). */
+export function knowsFilterFlags(flags: number): boolean {
+  return native('int gantry_knows_filter_flags(unsigned int flags)')(flags) === 1;
+}
+
 /** The pid of some exited child that nobody has reaped, or 0. */
 export function peekExited(): number {
   return checkResult(native('int gantry_peek_exited()')(), 'waitid');

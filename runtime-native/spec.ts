@@ -1,6 +1,9 @@
 // The parts of an OCI runtime configuration (config.json, runtime-spec 1.0-1.3) that the runtime acts on. A document is
 // what JSON.parse made of it: whole numbers above 2^53 lose their last digits, which only "unlimited" values have.
 
+/** Of the runtime specification: the newest that is implemented. */
+export const SPEC_VERSION = '1.3.0';
+
 /**
  * config.json, with the 64-bit numbers of seccomp rules that a number does not hold as text.
  * @throws SyntaxError

@@ -3,6 +3,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <linux/bpf.h>
+#include <linux/seccomp.h>
 #include <poll.h>
 #include <signal.h>
 #include <stdint.h>
@@ -22,6 +23,12 @@
 static int result_of(long result)
 {
 	return result < 0 ? -errno : (int)result;
+}
+
+/* Whether the kernel knows flags of seccomp(2), which it looks at before it looks for the filter. */
+int gantry_knows_filter_flags(unsigned int flags)
+{
+	return syscall(SYS_seccomp, SECCOMP_SET_MODE_FILTER, flags, NULL) < 0 && errno == EFAULT;
 }
 
 /* A pair of SOCK_SEQPACKET sockets: one message is one send. */

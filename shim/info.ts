@@ -4,6 +4,7 @@ import { readFileSync } from 'node:fs';
 import { FEATURES_URL, packJson } from '../proto/any';
 import { RuntimeInfo } from '../proto/generated/containerd.types';
 import { Any } from '../proto/generated/google.protobuf';
+import { features } from '../runtime-native/index';
 
 export const SHIM_NAME = 'io.containerd.gantry.v1';
 export const SHIM_VERSION = '0.1.0';
@@ -15,6 +16,6 @@ export function runtimeInfo(): Buffer {
     name: SHIM_NAME,
     version: { version: SHIM_VERSION, revision: '' },
     options: stdin.length > 0 ? Any.decode(stdin) : undefined,
-    features: packJson(FEATURES_URL, { ociVersionMin: '1.0.0', ociVersionMax: '1.2.0' }),
+    features: packJson(FEATURES_URL, features()),
   });
 }

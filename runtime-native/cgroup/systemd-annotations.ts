@@ -5,7 +5,8 @@ import { messageOf, unknown } from '../../proto/errors';
 import type { Value, Variant } from './dbus-message';
 import type { Property } from './systemd-properties';
 
-const PREFIX = 'org.systemd.property.';
+/** Of the annotations. */
+export const PREFIX = 'org.systemd.property.';
 const SECOND_US = 1_000_000;
 /** Words in front of a value. */
 const TYPES: Readonly<Record<string, string>> = {

@@ -3,8 +3,8 @@
 import { statSync } from 'node:fs';
 import { join } from 'node:path';
 import type { Container, ContainerStatus } from '../container';
+import { SPEC_VERSION } from '../spec';
 import { loadState } from '../state';
-import { SPEC_VERSION } from './version';
 
 export interface Description {
   readonly ociVersion: string;

@@ -1,6 +1,6 @@
 // The configurations that `spec` writes: a shell in a root filesystem that the user provides.
 
-import { SPEC_VERSION } from './version';
+import { SPEC_VERSION } from '../spec';
 
 const CAPABILITIES = ['CAP_AUDIT_WRITE', 'CAP_KILL', 'CAP_NET_BIND_SERVICE'];
 const NAMESPACES = ['pid', 'network', 'ipc', 'uts', 'mount', 'cgroup'];

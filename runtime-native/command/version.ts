@@ -1,10 +1,9 @@
 // What the program is and what it implements.
 
+import { SPEC_VERSION } from '../spec';
+
 /** Replaced when the program is bundled. */
 declare const GANTRY_VERSION: string;
-
-/** Of the runtime specification. */
-export const SPEC_VERSION = '1.3.0';
 
 export function programVersion(): string {
   return typeof GANTRY_VERSION === 'string' ? GANTRY_VERSION : 'unbuilt';

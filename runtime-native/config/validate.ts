@@ -10,7 +10,8 @@ import { checkProcess } from './process-rules';
 import { hookSchema, processSchema } from './process-schema';
 
 const NAME_MAX = 64;
-const hooks = listOf(hookSchema);
+/** In the order in which they run. */
+export const HOOKS = ['prestart', 'createRuntime', 'createContainer', 'startContainer', 'poststart', 'poststop'];
 const hostName = text(new RegExp(`^[^\\n]{0,${NAME_MAX}}$`), `must not be longer than ${NAME_MAX} bytes`);
 
 const schema = object(
@@ -33,14 +34,7 @@ const schema = object(
         ['destination'],
       ),
     ),
-    hooks: object({
-      prestart: hooks,
-      createRuntime: hooks,
-      createContainer: hooks,
-      startContainer: hooks,
-      poststart: hooks,
-      poststop: hooks,
-    }),
+    hooks: object(Object.fromEntries(HOOKS.map((name) => [name, listOf(hookSchema)]))),
     annotations: mapOf(text(), text(/./, 'must not be empty')),
     linux: linuxSchema,
   },

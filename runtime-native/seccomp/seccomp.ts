@@ -3,6 +3,7 @@
 
 import { unknown } from '../../proto/errors';
 import { usesNotify } from '../config/linux-rules';
+import { knowsFilterFlags } from '../native';
 import type { CompiledFilter } from '../plan/credentials';
 import type { Seccomp } from '../spec';
 import { readFilter, writeFilter } from './cache';
@@ -16,6 +17,7 @@ export const FLAGS: Readonly<Record<string, number>> = {
   SECCOMP_FILTER_FLAG_SPEC_ALLOW: 4,
   SECCOMP_FILTER_FLAG_WAIT_KILLABLE_RECV: 32,
 };
+const NEW_LISTENER = 8;
 const MEMORY_ENTRIES_MAX = 16;
 
 const memory = new Map<string, CompiledFilter>();
@@ -42,6 +44,14 @@ export function compileSeccomp(
   if (memory.size >= MEMORY_ENTRIES_MAX && !oldest.done) memory.delete(oldest.value);
   memory.set(key, compiled);
   return compiled;
+}
+
+/** Names of the flags that this kernel knows; one of them only together with a listener. */
+export function supportedFlags(): string[] {
+  const needsListener = (name: string) => name === 'SECCOMP_FILTER_FLAG_WAIT_KILLABLE_RECV';
+  return Object.entries(FLAGS)
+    .filter(([name, flag]) => knowsFilterFlags(needsListener(name) ? flag | NEW_LISTENER : flag))
+    .map(([name]) => name);
 }
 
 function filterFlags(profile: Seccomp): number {

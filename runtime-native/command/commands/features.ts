@@ -1,15 +1,8 @@
-// features: what the runtime can do, whatever the host has (runtime-spec features.md). Read off the tables that the
-// compiler of launch plans uses.
+// features: what the runtime can do, for programs.
 
-import { NAMESPACE_FLAGS } from '../../native';
-import { capabilityNames } from '../../plan/capabilities';
-import { mountOptionNames } from '../../plan/mount-options';
-import { ACTIONS, ARCHITECTURES, OPERATORS } from '../../seccomp/profile';
-import { FLAGS } from '../../seccomp/seccomp';
+import { features as document } from '../../features';
 import { type Command, json, print } from '../context';
-import { programVersion, SPEC_VERSION } from '../version';
-
-const HOOKS = ['prestart', 'createRuntime', 'createContainer', 'startContainer', 'poststart', 'poststop'];
+import { programVersion } from '../version';
 
 export const features: Command = {
   usage: '',
@@ -17,36 +10,7 @@ export const features: Command = {
   flags: {},
   words: [0, 0],
   run: () => {
-    print(`${json(document())}\n`);
+    print(`${json({ ...document(), annotations: { 'org.gantry.version': programVersion() } })}\n`);
     return 0;
   },
 };
-
-function document() {
-  const names = (table: Readonly<Record<string, unknown>>) => Object.keys(table).sort();
-  return {
-    ociVersionMin: '1.0.0',
-    ociVersionMax: SPEC_VERSION,
-    hooks: HOOKS,
-    mountOptions: mountOptionNames(),
-    linux: {
-      namespaces: names(NAMESPACE_FLAGS),
-      capabilities: capabilityNames(),
-      cgroup: { v1: true, v2: true, systemd: true, systemdUser: false, rdma: true },
-      seccomp: {
-        enabled: true,
-        actions: names(ACTIONS),
-        operators: names(OPERATORS),
-        archs: names(ARCHITECTURES),
-        knownFlags: names(FLAGS),
-        supportedFlags: names(FLAGS),
-      },
-      apparmor: { enabled: true },
-      selinux: { enabled: true },
-      intelRdt: { enabled: true },
-      mountExtensions: { idmap: { enabled: true } },
-      netDevices: { enabled: true },
-    },
-    annotations: { 'org.gantry.version': programVersion() },
-  };
-}

@@ -109,7 +109,11 @@ describeUnless(needsRoot() ?? needsFile(OUR_SHIM, 'make build'))('our shim', () 
     const info = RuntimeInfo.decode(execFileSync(OUR_SHIM, ['-info'], { input: options }));
 
     expect(info).toMatchObject({ name: 'io.containerd.gantry.v1', options: { typeUrl: Options.name } });
-    expect(JSON.parse(info.features?.value.toString() ?? '')).toMatchObject({ ociVersionMin: '1.0.0' });
+    expect(JSON.parse(info.features?.value.toString() ?? '')).toMatchObject({
+      ociVersionMin: '1.0.0',
+      mountOptions: expect.arrayContaining(['rro']) as string[],
+      linux: { mountExtensions: { idmap: { enabled: true } } },
+    });
     expect(RuntimeInfo.decode(execFileSync(OUR_SHIM, ['-info'], { input: '' })).options).toBeUndefined();
   });
 
