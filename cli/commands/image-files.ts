@@ -1,16 +1,12 @@
-// gantry images export, mount, unmount: images as files outside the daemon.
+// gantry images mount, unmount: the files of an image.
 
 import { execFile } from 'node:child_process';
-import { once } from 'node:events';
-import { open, rm } from 'node:fs/promises';
 import { resolve } from 'node:path';
-import { finished } from 'node:stream/promises';
 import { promisify } from 'node:util';
 import type { Command } from 'commander';
 import { ignoreNotFound, namespaceDefaults } from '../container/create';
 import { findImage, findManifest } from '../container/image';
-import { CommandError, usageError } from '../failure';
-import { exportArchive } from '../image/export';
+import { CommandError } from '../failure';
 import { withLease } from '../image/lease';
 import { hostPlatform, parsePlatform } from '../image/platform';
 import { unpack } from '../image/unpack';
@@ -28,12 +24,6 @@ interface MountFlags {
 
 export function registerImageFiles(images: Command): void {
   images
-    .command('export <file> <names...>')
-    .description('write images as an OCI image layout, a tar; - writes to standard output')
-    .option('--platform <platform>', 'only the manifests of one platform')
-    .addHelpText('after', '\nExample:\n  gantry images export app.tar app:1 app:2')
-    .action(action(exportFile));
-  images
     .command('mount <name> <directory>')
     .description('mount an image to look at it')
     .option('--rw', 'writable, on a snapshot of its own')
@@ -46,27 +36,6 @@ export function registerImageFiles(images: Command): void {
     .description('undo images mount, with its snapshot')
     .option('--snapshotter <name>', 'snapshotter that was used')
     .action(action(unmount));
-}
-
-async function exportFile(
-  session: Session,
-  flags: { platform?: string },
-  ...[file, names]: [string, string[]]
-): Promise<void> {
-  if (file === '-' && process.stdout.isTTY) throw usageError('standard output is a terminal; give a file or pipe it');
-  const platform = flags.platform === undefined ? undefined : parsePlatform(flags.platform);
-  const images = await Promise.all(names.map((name) => findImage(session, name)));
-  const output = file === '-' ? process.stdout : (await open(file, 'w')).createWriteStream();
-  try {
-    for await (const piece of exportArchive(session, images, { platform })) {
-      if (!output.write(piece)) await once(output, 'drain');
-    }
-    if (file !== '-') await finished(output.end());
-  } catch (error) {
-    // Half an archive looks like a whole one to those who only see its name.
-    if (file !== '-') await rm(file, { force: true });
-    throw error;
-  }
 }
 
 async function mount(session: Session, flags: MountFlags, ...[name, directory]: [string, string]): Promise<void> {

@@ -1,48 +1,25 @@
-// gantry images: import, ls, rm, tag, label, check, unpack (and, from image-files.ts, export, mount, unmount).
+// gantry images: ls, rm, tag, label, check, unpack; from other files import, export, mount, unmount.
 
-import { open } from 'node:fs/promises';
-import type { Readable } from 'node:stream';
 import type { Command } from 'commander';
 import { isAlreadyExists, isNotFound, messageOf } from '../../proto/errors';
 import type { Image } from '../../proto/generated/containerd.services.images.v1';
 import { namespaceDefaults } from '../container/create';
 import { findImage, findManifest, targetOf } from '../container/image';
-import { usageError } from '../failure';
-import { isIndex, readDocument } from '../image/documents';
-import { importArchive } from '../image/import';
+import { isIndex, type OciDescriptor, readDocument } from '../image/documents';
 import { withLease } from '../image/lease';
 import { hostPlatform, parsePlatform, platformText } from '../image/platform';
 import { fullName } from '../image/reference';
 import { chainIds, diffIdsOf, unpack } from '../image/unpack';
 import { age, bytes, type ListOptions, labelText, line, note, printList } from '../output';
-import { Progress } from '../progress';
 import { orElsewhere, type Session } from '../session';
-import { collect, parseLabels } from '../values';
+import { type ProgressForm, progressOption, reporterFor } from '../transfer/report';
+import { parseLabels } from '../values';
+import { registerArchives } from './image-archives';
 import { registerImageFiles } from './image-files';
 import { action, forEach, group, listOptions } from './shared';
 
-interface ImportFlags {
-  readonly name?: string;
-  readonly baseName?: string;
-  readonly platform?: string;
-  readonly label?: readonly string[];
-  readonly snapshotter?: string;
-  readonly unpack: boolean;
-}
-
 export function registerImages(program: Command): void {
   const images = group(program, 'images', ['image', 'i'], 'images: names for content');
-  images
-    .command('import <file>')
-    .description('import an archive: OCI image layout or docker save, plain, gzip or zstd; - reads standard input')
-    .option('--name <name>', 'name of the image, instead of the one in the archive')
-    .option('--base-name <name>', 'put before tags that are no full names (default: import-DATE)')
-    .option('--platform <platform>', 'platform to unpack (default: this machine)')
-    .option('-l, --label <key=value>', 'label of the image (repeatable)', collect)
-    .option('--snapshotter <name>', 'snapshotter to unpack to')
-    .option('--no-unpack', 'leave the layers packed')
-    .addHelpText('after', '\nExamples:\n  gantry images import app.tar.gz\n  docker save app | gantry images import -')
-    .action(action(importFile));
   listOptions(images.command('ls [filters...]').alias('list').description('list images'))
     .addHelpText('after', "\nExample:\n  gantry images ls 'name~=busybox'")
     .action(action(list));
@@ -67,31 +44,10 @@ export function registerImages(program: Command): void {
     .description('make the snapshots of an image')
     .option('--snapshotter <name>', 'snapshotter to unpack to')
     .option('--platform <platform>', 'platform (default: this machine)')
+    .addOption(progressOption())
     .action(action(unpackOne));
+  registerArchives(images);
   registerImageFiles(images);
-}
-
-async function importFile(session: Session, flags: ImportFlags, file: string): Promise<void> {
-  if (file === '-' && process.stdin.isTTY) throw usageError('standard input is a terminal; give a file or pipe one in');
-  // Opened before anything else, so that a wrong name is found before the daemon is asked for anything.
-  const source: Readable =
-    file === '-' ? process.stdin : (await open(file)).createReadStream({ highWaterMark: 2 ** 20 });
-  const progress = new Progress();
-  const snapshotter = flags.unpack ? (flags.snapshotter ?? (await namespaceDefaults(session)).snapshotter) : undefined;
-  try {
-    const images = await importArchive(session, source, {
-      name: flags.name,
-      baseName: flags.baseName ?? `import-${new Date().toISOString().slice(0, 10)}`,
-      labels: parseLabels(flags.label ?? []),
-      platform: flags.platform === undefined ? hostPlatform() : parsePlatform(flags.platform),
-      snapshotter,
-      onProgress: (text, done, size) => progress.update(text, done, size),
-    });
-    progress.clear();
-    for (const { name, target } of images) line(`${name} ${target.digest}`);
-  } finally {
-    progress.clear();
-  }
 }
 
 async function list(session: Session, options: ListOptions, filters: string[]): Promise<void> {
@@ -176,6 +132,12 @@ interface PlatformFlags extends ListOptions {
   readonly platform?: string;
 }
 
+interface UnpackFlags {
+  readonly snapshotter?: string;
+  readonly platform?: string;
+  readonly progress: ProgressForm;
+}
+
 interface Checked {
   readonly name: string;
   readonly status: string;
@@ -228,19 +190,19 @@ async function checkOne(session: Session, image: Image, snapshotter: string, fla
   }
 }
 
-async function unpackOne(session: Session, flags: PlatformFlags, name: string): Promise<void> {
+async function unpackOne(session: Session, flags: UnpackFlags, name: string): Promise<void> {
   const image = await findImage(session, name);
   const snapshotter = flags.snapshotter ?? (await namespaceDefaults(session)).snapshotter;
   const platform = flags.platform === undefined ? hostPlatform() : parsePlatform(flags.platform);
-  const progress = new Progress();
+  const reporter = reporterFor(flags.progress);
   const top = await orElsewhere(session, 'image', name, () =>
     withLease(session, async (lease) => {
       const resolved = await findManifest(session, image, platform);
-      const onLayer = (position: number, count: number): void =>
-        progress.update(`unpacking layer ${position} of ${count}`);
+      const onLayer = ({ digest, size }: OciDescriptor, event: string): void =>
+        reporter.tell({ event, name: `layer-${digest}`, progress: BigInt(size), total: BigInt(size) });
       return unpack(session, resolved, { snapshotter, lease, onLayer });
     }),
-  ).finally(() => progress.clear());
+  ).finally(() => reporter.end());
   if (top === '') note('the image has no layers');
   else line(top);
 }

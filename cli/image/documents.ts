@@ -8,15 +8,11 @@ import type { Session } from '../session';
 import type { ImageConfig } from '../spec/types';
 import { readBlob } from './content';
 
-export const OCI_INDEX = 'application/vnd.oci.image.index.v1+json';
-const OCI_MANIFEST = 'application/vnd.oci.image.manifest.v1+json';
+const OCI_INDEX = 'application/vnd.oci.image.index.v1+json';
 const DOCKER_LIST = 'application/vnd.docker.distribution.manifest.list.v2+json';
-export const DOCKER_MANIFEST = 'application/vnd.docker.distribution.manifest.v2+json';
-export const DOCKER_CONFIG = 'application/vnd.docker.container.image.v1+json';
-export const DOCKER_LAYER = 'application/vnd.docker.image.rootfs.diff.tar';
 
 /** Manifests and indexes are small; an archive that says otherwise is refused. */
-export const DOCUMENT_BYTES_MAX = 8 * 1024 * 1024;
+const DOCUMENT_BYTES_MAX = 8 * 1024 * 1024;
 
 export interface OciPlatform {
   readonly os?: string;
@@ -48,8 +44,6 @@ export interface Configuration extends OciPlatform {
 }
 
 export const isIndexType = (mediaType: string): boolean => mediaType === OCI_INDEX || mediaType === DOCKER_LIST;
-export const isManifestType = (mediaType: string): boolean =>
-  mediaType === OCI_MANIFEST || mediaType === DOCKER_MANIFEST;
 
 /** Reads and checks an index or a manifest. @throws INVALID_ARGUMENT when it is neither, or both (GHSA-5j5w-g665-5m35). */
 export async function readDocument(
@@ -86,7 +80,7 @@ export async function readConfiguration(
 }
 
 /** JSON text as an object. @throws INVALID_ARGUMENT */
-export function parseObject(text: Uint8Array, what: string): Record<string, unknown> {
+function parseObject(text: Uint8Array, what: string): Record<string, unknown> {
   let value: unknown;
   try {
     value = JSON.parse(Buffer.from(text.buffer, text.byteOffset, text.byteLength).toString('utf8'));
@@ -98,7 +92,7 @@ export function parseObject(text: Uint8Array, what: string): Record<string, unkn
 }
 
 /** @throws INVALID_ARGUMENT unless digest, size and media type are there and well-formed. */
-export function descriptorOf(value: unknown, what: string): OciDescriptor {
+function descriptorOf(value: unknown, what: string): OciDescriptor {
   const item = value as Partial<OciDescriptor> | null;
   if (typeof item?.digest !== 'string' || typeof item.mediaType !== 'string' || !isSize(item.size)) {
     throw invalidArgument(`${what} holds a descriptor without digest, size or media type`);

@@ -1,92 +1,54 @@
-// images export: an OCI image layout as a tar stream, so that any tool, and `images import`, can read it again.
+// images export: the daemon sends images as one archive, an OCI image layout that docker load reads as well.
 
-import { type Pack, pack } from 'tar-stream';
-import { isNotFound } from '../../proto/errors';
-import type { Image } from '../../proto/generated/containerd.services.images.v1';
-import { targetOf } from '../container/image';
+import { ImageExportStream, ImageStore } from '../../proto/generated/containerd.types.transfer';
 import type { Session } from '../session';
-import { isIndex, isIndexType, isManifestType, type OciDescriptor, type OciPlatform, readDocument } from './documents';
-import { platformMatches, platformText } from './platform';
-
-const FILE_MODE = 0o644;
+import type { Reporter } from '../transfer/report';
+import { openStream, receiveBytes } from '../transfer/streams';
+import { place, transfer } from '../transfer/transfer';
+import type { OciPlatform } from './documents';
 
 export interface ExportOptions {
-  /** Leave out manifests of other platforms; undefined takes all that are there. */
-  readonly platform: OciPlatform | undefined;
+  /** Names as the daemon has them. */
+  readonly names: readonly string[];
+  /** None: this machine's. */
+  readonly platforms: readonly OciPlatform[];
+  readonly allPlatforms: boolean;
+  /** Leave out manifest.json, by which docker load finds images. */
+  readonly skipDockerManifest: boolean;
+  readonly skipNonDistributable: boolean;
+  readonly lease: string;
+  readonly reporter: Reporter;
 }
 
-/** The archive of some images, piece by piece; an error while it is made ends the iteration. */
-export function exportArchive(
-  session: Session,
-  images: readonly Image[],
-  options: ExportOptions,
-): AsyncIterable<Uint8Array> {
-  const archive = pack();
-  writeAll(session, images, options, archive).then(
-    () => archive.finalize(),
-    (error: Error) => archive.destroy(error),
-  );
-  return archive as unknown as AsyncIterable<Uint8Array>;
-}
-
-async function writeAll(
-  session: Session,
-  images: readonly Image[],
-  options: ExportOptions,
-  archive: Pack,
-): Promise<void> {
-  const done = new Set<string>();
-  await writeFile(archive, 'oci-layout', Buffer.from('{"imageLayoutVersion":"1.0.0"}'));
-  for (const image of images) {
-    for (const blob of await blobsOf(session, targetOf(image), options)) {
-      if (done.has(blob.digest)) continue;
-      done.add(blob.digest);
-      await writeBlobFile(session, archive, blob);
-    }
-  }
-  const manifests = images.map((image) => {
-    const { mediaType, digest, size, annotations } = targetOf(image);
-    return { mediaType, digest, size, annotations: { ...annotations, 'io.containerd.image.name': image.name } };
+/** The archive, piece by piece. @throws NOT_FOUND for content that is missing */
+export async function* exportArchive(session: Session, options: ExportOptions): AsyncGenerator<Uint8Array> {
+  const { names, platforms, allPlatforms, skipDockerManifest, skipNonDistributable, lease, reporter } = options;
+  const [name = '', ...others] = names;
+  const stream = await openStream(session, 'export', lease);
+  const done = transfer(session, {
+    source: place(ImageStore, { name, extraReferences: others.map((other) => ({ name: other })) }),
+    destination: place(ImageExportStream, {
+      stream: stream.id,
+      platforms: [...platforms],
+      allPlatforms,
+      skipCompatibilityManifest: skipDockerManifest,
+      skipNonDistributable,
+    }),
+    lease,
+    onProgress: (entry) => reporter.tell(entry),
   });
-  await writeFile(archive, 'index.json', Buffer.from(JSON.stringify({ schemaVersion: 2, manifests })));
-}
-
-/** Everything that a descriptor leads to, itself included. Manifests of other platforms may be missing. */
-async function blobsOf(session: Session, target: OciDescriptor, options: ExportOptions): Promise<OciDescriptor[]> {
-  const document = await readDocument(session, target);
-  if (!isIndex(document)) return [target, document.config, ...document.layers];
-  const blobs = [target];
-  for (const child of document.manifests) {
-    const { platform } = child;
-    if (options.platform !== undefined && platform !== undefined && !platformMatches(platform, options.platform))
-      continue;
-    try {
-      const isDocument = isIndexType(child.mediaType) || isManifestType(child.mediaType);
-      blobs.push(...(isDocument ? await blobsOf(session, child, options) : [child]));
-    } catch (error) {
-      if (!isNotFound(error) || platformText(platform) === platformText(options.platform)) throw error;
+  // Looked at below; until then a failure must not end this process.
+  done.catch(() => {});
+  let doneBytes = 0n;
+  try {
+    for await (const piece of receiveBytes(stream.call)) {
+      doneBytes += BigInt(piece.length);
+      reporter.tell({ event: 'receiving', name: 'archive', progress: doneBytes });
+      yield piece;
     }
+    await done;
+    reporter.tell({ event: 'complete', name: 'archive', progress: doneBytes, total: doneBytes });
+  } finally {
+    stream.call.cancel();
   }
-  return blobs;
-}
-
-async function writeBlobFile(session: Session, archive: Pack, blob: OciDescriptor): Promise<void> {
-  const name = `blobs/${blob.digest.replace(':', '/')}`;
-  const { promise, resolve, reject } = Promise.withResolvers<void>();
-  const entry = archive.entry({ name, size: blob.size, mode: FILE_MODE }, (error) =>
-    error ? reject(error) : resolve(),
-  );
-  // An archive that is given up ends its open entry as well.
-  entry.on('error', reject);
-  for await (const { data } of session.connection.content.read({ digest: blob.digest })) {
-    if (!entry.write(data)) await new Promise<void>((drained) => entry.once('drain', drained));
-  }
-  entry.end(undefined);
-  await promise;
-}
-
-async function writeFile(archive: Pack, name: string, data: Buffer): Promise<void> {
-  const { promise, resolve, reject } = Promise.withResolvers<void>();
-  archive.entry({ name, mode: FILE_MODE }, data, (error) => (error ? reject(error) : resolve()));
-  await promise;
 }

@@ -16,8 +16,3 @@ export function fullName(name: string): string {
 export function candidateNames(name: string): string[] {
   return [...new Set([name, fullName(name)])];
 }
-
-/** The name of an archive's entry: a bare tag is put behind the base name. */
-export function nameOfRef(ref: string, baseName: string): string {
-  return /[:/@]/.test(ref) ? ref : `${baseName}:${ref}`;
-}

@@ -7,13 +7,14 @@ import { sha256 } from '../../proto/ids';
 import { nowNs } from '../../proto/time';
 import type { Session } from '../session';
 import { labelBlob } from './content';
+import type { OciDescriptor } from './documents';
 import type { ResolvedImage } from './platform';
 
 export interface UnpackOptions {
   readonly snapshotter: string;
   readonly lease: string | undefined;
-  /** Told before each layer that has to be unpacked. */
-  readonly onLayer?: (position: number, count: number, sizeBytes: number) => void;
+  /** Told before and after each layer that has to be unpacked. */
+  readonly onLayer?: (layer: OciDescriptor, event: 'extracting' | 'extracted') => void;
 }
 
 /** Chain ids of the layers, base first. */
@@ -45,7 +46,6 @@ export async function unpack(session: Session, image: ResolvedImage, options: Un
   let first = chain.length;
   while (first > 0 && !(await exists(session, options.snapshotter, chain[first - 1] ?? ''))) first -= 1;
   for (let index = first; index < chain.length; index += 1) {
-    options.onLayer?.(index + 1, chain.length, image.document.layers[index]?.size ?? 0);
     await unpackLayer(session, image, { index, chain, diffIds }, options);
   }
   const label = `containerd.io/gc.ref.snapshot.${options.snapshotter}`;
@@ -82,6 +82,7 @@ async function unpackLayer(
   const parent = layer.chain[layer.index - 1] ?? '';
   const diffId = layer.diffIds[layer.index] ?? '';
   if (descriptor === undefined) return;
+  options.onLayer?.(descriptor, 'extracting');
   const { digest, mediaType, size, annotations } = descriptor;
   const key = `extract-${nowNs() % 1_000_000_000n}-${randomBytes(3).toString('base64url')} ${name}`;
   const { mounts } = await snapshots.prepare({ snapshotter, key, parent }, { lease });
@@ -98,4 +99,5 @@ async function unpackLayer(
     if (!isAlreadyExists(error)) throw error;
   }
   await labelBlob(session, digest, { 'containerd.io/uncompressed': diffId }, lease);
+  options.onLayer?.(descriptor, 'extracted');
 }

@@ -5,11 +5,12 @@ import { createGzip } from 'node:zlib';
 import { invalidArgument } from '../../proto/errors';
 import { sha256 } from '../../proto/ids';
 import type { ContentStore } from '../content/store';
+import { normalizeReference } from '../registry/reference';
 import type { Archive, StoredFile } from './archive-reader';
 import { type Owner, writeBlob } from './blobs';
 import { descriptorsOf, type ImageDescriptor, parseObject, readConfiguration } from './documents';
 import { DOCKER_CONFIG, DOCKER_LAYER, DOCKER_MANIFEST, OCI_INDEX } from './media-types';
-import { fullName, objectOf } from './reference';
+import { objectOf } from './reference';
 
 export const NAME_ANNOTATION = 'io.containerd.image.name';
 export const REF_ANNOTATION = 'org.opencontainers.image.ref.name';
@@ -40,7 +41,9 @@ export async function indexOfArchive(
   if (layout !== undefined) return indexOfLayout(content, archive, layout, options);
   const text = archive.documents.get('manifest.json');
   if (text === undefined) {
-    throw invalidArgument('unrecognized image format: the archive has neither oci-layout nor manifest.json');
+    throw invalidArgument(
+      'unrecognized image format: neither an OCI image layout (oci-layout) nor a docker archive (manifest.json)',
+    );
   }
   const manifests: ImageDescriptor[] = [];
   for (const image of Object.values(parseObject(text, 'manifest.json')) as DockerImage[]) {
@@ -90,7 +93,7 @@ async function manifestsOfDocker(
     os === undefined || architecture === undefined
       ? {}
       : { platform: { architecture, os, ...(variant === undefined || variant === '' ? {} : { variant }) } };
-  const tags = Array.isArray(RepoTags) ? RepoTags.map((tag) => fullName(String(tag))) : [];
+  const tags = Array.isArray(RepoTags) ? RepoTags.map((tag) => normalizeReference(String(tag)).text) : [];
   if (tags.length === 0) return [{ ...written, ...platform }];
   return tags.map((name) => ({
     ...written,

@@ -1,21 +1,13 @@
-// Names of images. The store takes any text; archives and registries use the grammar of distribution's references.
+// Names of images in archives. The store takes any text; what docker wrote is completed by registry/reference.ts.
 
-const DEFAULT_REGISTRY = 'docker.io';
+const DEFAULT_REGISTRY = 'docker.io/';
 const OFFICIAL = 'library/';
-
-/** The full name of a docker name such as "busybox" or "me/app:1". */
-export function fullName(name: string): string {
-  const [first = '', ...rest] = name.split('/');
-  const hasRegistry = rest.length > 0 && (/[.:]/.test(first) || first === 'localhost');
-  const path = hasRegistry ? name : `${DEFAULT_REGISTRY}/${rest.length === 0 ? OFFICIAL : ''}${name}`;
-  return tagOf(path) === '' && !path.includes('@') ? `${path}:latest` : path;
-}
 
 /** The short form of a name, as docker shows it, with a tag. */
 export function familiarName(name: string): string {
-  const full = fullName(name);
-  const path = full.startsWith(`${DEFAULT_REGISTRY}/`) ? full.slice(DEFAULT_REGISTRY.length + 1) : full;
-  return path.startsWith(OFFICIAL) ? path.slice(OFFICIAL.length) : path;
+  const path = name.startsWith(DEFAULT_REGISTRY) ? name.slice(DEFAULT_REGISTRY.length) : name;
+  const short = path.startsWith(OFFICIAL) && path !== name ? path.slice(OFFICIAL.length) : path;
+  return /[:@]/.test(short.slice(short.lastIndexOf('/') + 1)) ? short : `${short}:latest`;
 }
 
 /** What stands behind the repository: the tag, or a digest with its "@". A name without registry or path is its own object. */
@@ -39,8 +31,4 @@ export function prefixedName(ref: string, prefix: string, onlyPrefixed: boolean)
 
 function isBelow(name: string, prefix: string, next: RegExp): boolean {
   return name.startsWith(prefix) && next.test(name.slice(prefix.length));
-}
-
-function tagOf(name: string): string {
-  return /:([^/@]*)(@|$)/.exec(name.slice(name.lastIndexOf('/') + 1))?.[1] ?? '';
 }

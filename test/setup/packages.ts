@@ -11,6 +11,8 @@ import { mustRun, runCommand } from './command';
  * What each package is for: the peer and its runtime, image contents, the Python client, image files on loop devices,
  * programs that tests start and that a container image of Debian lacks, engines that our OCI runtime runs under, and a
  * registry with what makes its users and certificates.
+ * programs that tests start and that a container image of Debian lacks, engines that our OCI runtime runs under, and tools
+ * that read and write images.
  */
 const NEEDED_PACKAGES = [
   'containerd',
@@ -40,6 +42,8 @@ const NEEDED_PACKAGES = [
   'docker-registry',
   'apache2-utils',
   'openssl',
+  'skopeo',
+  'umoci',
 ] as const;
 
 const POLICY_PATH = '/usr/sbin/policy-rc.d';

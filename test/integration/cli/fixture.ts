@@ -62,6 +62,7 @@ export class Daemon {
   readonly directory = join(tmpdir(), `gantry-cli-${randomBytes(6).toString('hex')}`);
   readonly address = join(this.directory, 'daemon.sock');
   readonly env: NodeJS.ProcessEnv;
+  readonly program = GANTRY;
   #child: ChildProcess | undefined;
   #log = '';
 

@@ -113,7 +113,7 @@ suite('gantry images', () => {
       ],
       [
         await write('json.tar', [
-          ['oci-layout', '{}'],
+          ['oci-layout', '{"imageLayoutVersion":"1.0.0"}'],
           ['index.json', '{nope'],
         ]),
         'index.json is not JSON',

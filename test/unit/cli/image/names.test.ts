@@ -1,7 +1,6 @@
-import { entryName } from '../../../../cli/image/archive';
 import { parseDocument } from '../../../../cli/image/documents';
 import { parsePlatform, platformMatches, platformText } from '../../../../cli/image/platform';
-import { candidateNames, fullName, nameOfRef } from '../../../../cli/image/reference';
+import { candidateNames, fullName } from '../../../../cli/image/reference';
 import { chainIds } from '../../../../cli/image/unpack';
 import { sha256 } from '../../../../proto/ids';
 
@@ -19,17 +18,6 @@ test.each([
 test('candidateNames() begins with the name as written', () => {
   expect(candidateNames('a')).toEqual(['a', 'docker.io/library/a:latest']);
   expect(candidateNames('docker.io/library/a:latest')).toEqual(['docker.io/library/a:latest']);
-});
-
-test('nameOfRef() puts a bare tag behind the base name', () => {
-  expect(nameOfRef('latest', 'import-2026-01-01')).toBe('import-2026-01-01:latest');
-  expect(nameOfRef('example.com/a:1', 'x')).toBe('example.com/a:1');
-});
-
-test('entryName() cannot leave the archive', () => {
-  expect(entryName('./blobs/sha256/ab')).toBe('blobs/sha256/ab');
-  expect(entryName('../../etc/passwd')).toBe('etc/passwd');
-  expect(entryName('/a/../../b')).toBe('b');
 });
 
 test('platforms are parsed, matched and printed', () => {

@@ -1,0 +1,49 @@
+// A transfer that the daemon does for this client, with its progress.
+
+import { packAny, unpackAny } from '../../proto/any';
+import type { Input, MessageType } from '../../proto/codec';
+import { Progress } from '../../proto/generated/containerd.types.transfer';
+import type { Any } from '../../proto/generated/google.protobuf';
+import type { Duplex } from '../client';
+import type { Session } from '../session';
+import { openStream } from './streams';
+
+/** A source or destination: its message type and content. */
+export type Place = Any;
+
+export interface TransferPlan {
+  readonly source: Place;
+  readonly destination: Place;
+  readonly lease: string;
+  readonly onProgress: (entry: Progress) => void;
+  readonly signal?: AbortSignal;
+}
+
+export function place<T>(type: MessageType<T>, value: Input<T>): Place {
+  return packAny(type, value);
+}
+
+/** Resolves when the transfer is done and all of its progress was told. @throws what the daemon answers */
+export async function transfer(session: Session, plan: TransferPlan): Promise<void> {
+  const { source, destination, lease, onProgress, signal } = plan;
+  const { id, call } = await openStream(session, 'progress', lease);
+  const told = receiveProgress(call, onProgress);
+  try {
+    const options = { lease, patient: true, ...(signal === undefined ? {} : { signal }) };
+    await session.connection.transfer.transfer({ source, destination, options: { progressStream: id } }, options);
+    await told;
+  } finally {
+    call.cancel();
+  }
+}
+
+/** Never rejects: the transfer's own answer says what went wrong. */
+async function receiveProgress(call: Duplex<Any, Any>, onProgress: (entry: Progress) => void): Promise<void> {
+  try {
+    for (let next = await call.receive(); next !== undefined; next = await call.receive()) {
+      onProgress(unpackAny(Progress, next));
+    }
+  } catch {
+    // The stream went with the transfer.
+  }
+}
