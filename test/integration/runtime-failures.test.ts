@@ -4,6 +4,7 @@ import { execFileSync } from 'node:child_process';
 import { mkdirSync, readdirSync, rmSync } from 'node:fs';
 import { join } from 'node:path';
 import { Container } from '../../runtime-native/index';
+import { hasSecurityModule } from '../../runtime-native/launcher/security-modules';
 import { waitFor } from '../setup/command';
 import { describeUnless } from '../setup/needs';
 import { childrenOf } from '../setup/processes';
@@ -45,6 +46,17 @@ describeUnless(missingForContainers())('a container that cannot be made leaves n
     const left = () => childrenOf(process.pid).filter((child) => !children.includes(child));
     await waitFor('the end of orphans', () => left().length === 0).catch(() => undefined);
     expect(left()).toEqual([]);
+  });
+
+  const labels: [string, SpecChange][] = [
+    ['process', (spec) => (spec.process.selinuxLabel = 'no:such:label')],
+    ['mounts', (spec) => (spec.linux.mountLabel = 'no:such:label')],
+  ];
+  test.each(labels)('label of SELinux, which the host need not have: %s', async (_what, change) => {
+    const refused = Container.create(runtime.optionsFor(['true'], change));
+
+    const why = ': selinux label is specified in config, but selinux is disabled or not supported';
+    await expect(refused).rejects.toThrow(`invalid argument${hasSecurityModule('selinux') ? '' : why}`);
   });
 
   test('state directory that cannot be made', async () => {
