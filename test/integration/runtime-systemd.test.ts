@@ -18,6 +18,8 @@ const PROPERTIES =
     ' ',
   );
 
+const FILES = ['memory.max', 'memory.low', 'memory.swap.max', 'cpu.max', 'cpu.weight', 'cpuset.cpus', 'pids.max'];
+
 const missing =
   missingForContainers() ??
   missingForSystemd() ??
@@ -100,13 +102,17 @@ describeUnless(missing)('the systemd cgroup driver', () => {
       const { id, directory, group } = prepare(limits());
       await succeed(runtime(GANTRY, 'create', '--bundle', directory, id));
       await succeed(runtime(GANTRY, 'start', id));
-      const script = 'mknod /dev/x c 136 200; mknod /dev/y c 1 2; cat /dev/x; cat /dev/y; echo x >/dev/null; echo $?';
-      const { stdout, stderr } = await runtime(GANTRY, 'exec', id, 'sh', '-c', script);
+      const script =
+        'rm -f /dev/x /dev/y; mknod /dev/x c 136 200; mknod /dev/y c 1 2; cat /dev/x; cat /dev/y; echo x >/dev/null; echo $?';
+      const before = await runtime(GANTRY, 'exec', id, 'sh', '-c', script);
+      await succeed(machine.run('systemctl', 'daemon-reload'));
+      const after = await runtime(GANTRY, 'exec', id, 'sh', '-c', script);
 
       expect(machine.control(group, 'cgroup.procs').split('\n')).toHaveLength(1);
-      expect(stdout).toBe('0\n');
-      expect(stderr).toMatch(/\/dev\/x.*(Input\/output error|No such device or address|I\/O error)/);
-      expect(stderr).toMatch(/\/dev\/y.*Operation not permitted/);
+      expect(before.stdout).toBe('0\n');
+      expect(before.stderr).toMatch(/\/dev\/x.*(Input\/output error|No such device or address|I\/O error)/);
+      expect(before.stderr).toMatch(/\/dev\/y.*Operation not permitted/);
+      expect(after).toEqual(before);
       await succeed(runtime(GANTRY, 'delete', '--force', id));
     },
     LONG_MS,
@@ -130,6 +136,37 @@ describeUnless(missing)('the systemd cgroup driver', () => {
       });
       expect(machine.control(group, 'cpu.max')).toBe('20000 200000');
       await succeed(runtime(GANTRY, 'delete', '--force', id));
+    },
+    LONG_MS,
+  );
+
+  test.each([
+    ['gantry-runtime', GANTRY],
+    ['runc', RUNC],
+  ])(
+    'limits outlive that systemd reads its units anew, %s',
+    async (_name, program) => {
+      if (!canLimit()) return;
+      // A quota of whole percents: others systemd rounds.
+      const resources = { ...limits(), cpu: { ...limits().cpu, quota: 150_000 } };
+      const { id, directory, unit, group } = prepare(resources);
+      const state = async () => ({
+        ...(await machine.properties(unit, PROPERTIES)),
+        ...Object.fromEntries(FILES.map((file) => [file, machine.control(group, file)])),
+      });
+      await succeed(runtime(program, 'create', '--bundle', directory, id));
+      const created = await state();
+      await succeed(machine.run('systemctl', 'daemon-reload'));
+      const reloaded = await state();
+      await succeed(runtime(program, 'update', '--memory', String(80 * MIB), '--pids-limit', '50', id));
+      const updated = await state();
+      await succeed(machine.run('systemctl', 'daemon-reload'));
+
+      expect(created).toMatchObject({ 'memory.max': String(64 * MIB), MemoryMax: String(64 * MIB), 'pids.max': '123' });
+      expect(reloaded).toEqual(created);
+      expect(updated).toMatchObject({ 'memory.max': String(80 * MIB), MemoryMax: String(80 * MIB), 'pids.max': '50' });
+      expect(await state()).toEqual(updated);
+      await succeed(runtime(program, 'delete', '--force', id));
     },
     LONG_MS,
   );
