@@ -103,10 +103,11 @@ test: build check
 	$(NODE) node_modules/jest/bin/jest.js --testPathIgnorePatterns /node_modules/ test/conformance test/integration/shim-containerd \
 	  test/vm
 
-# The tests that need a kernel with cgroup v2 and AppArmor, in a virtual machine: see test/vm/README.md.
+# The tests that need a kernel with cgroup v2, AppArmor and SELinux, in virtual machines: see test/vm/README.md.
+# TESTS='a b': only files with one of these in their path.
 .PHONY: test-vm
 test-vm: build
-	$(NODE) dist/test/vm/main.js
+	$(NODE) dist/test/vm/main.js $(TESTS)
 
 # BENCH_ROUNDS=n, and BENCH_ARGS="--json FILE".
 bench: build

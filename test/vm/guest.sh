@@ -7,7 +7,7 @@ mount -t sysfs -o nosuid,nodev,noexec sysfs /sys
 mount -t securityfs securityfs /sys/kernel/security
 mount -t bpf bpf /sys/fs/bpf
 mount -t tmpfs -o mode=755 tmpfs /run
-mount -t tmpfs -o mode=1777 tmpfs /tmp
+chmod 1777 /tmp
 mkdir -p /dev/pts /dev/shm
 mount -t devpts -o gid=5,mode=620,ptmxmode=666 devpts /dev/pts
 mount -t tmpfs -o mode=1777 tmpfs /dev/shm
@@ -16,6 +16,8 @@ mount -t cgroup2 -o nsdelegate cgroup2 /sys/fs/cgroup
 mkdir /sys/fs/cgroup/service
 echo 1 >/sys/fs/cgroup/service/cgroup.procs
 modprobe fuse
+# The policy of /etc/selinux.
+grep -qw selinux=1 /proc/cmdline && load_policy -i
 busybox ip link set lo up
 busybox hostname vm
 

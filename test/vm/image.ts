@@ -20,7 +20,12 @@ export interface VmImage {
 /** Fixed, so that the kernel does not change with the machine: Debian 12 has Linux 6.1. */
 const SUITE = 'bookworm';
 const HOST_PACKAGES = ['qemu-system-x86', 'mmdebstrap', 'e2fsprogs', 'busybox-static'];
-const GUEST_PACKAGES = ['apparmor', 'busybox-static', 'dbus', 'kmod', 'libseccomp2', 'libstdc++6', 'runc', 'systemd'];
+const GUEST_PACKAGES = [
+  ...['apparmor', 'busybox-static', 'dbus', 'kmod', 'libseccomp2', 'libstdc++6', 'systemd'],
+  ...['attr', 'crun', 'iproute2', 'keyutils', 'procps', 'python3', 'runc', 'selinux-policy-default', 'uidmap'],
+];
+/** What the policy does not allow is written to the kernel's messages, and done. */
+const SELINUX_CONFIG = 'SELINUX=permissive\\nSELINUXTYPE=default\\n';
 const KERNEL_PACKAGE = 'linux-image-cloud-amd64';
 const DRIVERS = ['virtio_pci', 'virtio_blk'];
 const DISK_SIZE = '3G';
@@ -72,7 +77,7 @@ async function modulesDisk(): Promise<string> {
 
 /** Another recipe is another image. */
 function recipeHash(): string {
-  const recipe = JSON.stringify([SUITE, GUEST_PACKAGES, KERNEL_PACKAGE, DRIVERS, DISK_SIZE]);
+  const recipe = JSON.stringify([SUITE, GUEST_PACKAGES, SELINUX_CONFIG, KERNEL_PACKAGE, DRIVERS, DISK_SIZE]);
   return createHash('sha256').update(recipe).update(fs.readFileSync(INITRD_SCRIPT)).digest('hex').slice(0, HASH_LENGTH);
 }
 
@@ -101,6 +106,7 @@ async function build(scratch: string): Promise<void> {
       ...['doc', 'man', 'locale'].map((name) => `--dpkgopt=path-exclude=/usr/share/${name}/*`),
       `--customize-hook=${fetchKernel}`,
       '--customize-hook=mkdir "$1/gantry"',
+      `--customize-hook=printf '${SELINUX_CONFIG}' >"$1/etc/selinux/config"`,
       SUITE,
       root,
       uri,

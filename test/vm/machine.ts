@@ -13,6 +13,8 @@ export interface RunOptions {
   readonly image: VmImage;
   /** A shell script; its working directory is the project's. */
   readonly command: string;
+  /** More of the kernel's command line. */
+  readonly kernelArguments: string;
   readonly timeoutMs: number;
 }
 
@@ -25,13 +27,13 @@ const CONSOLE_LINES = 30;
  * Prints what the command prints, and returns its exit status.
  * @throws Error with the end of the kernel's messages when the machine ends without a status, or not in time
  */
-export async function runInVm({ image, command, timeoutMs }: RunOptions): Promise<number> {
+export async function runInVm({ image, command, kernelArguments, timeoutMs }: RunOptions): Promise<number> {
   const directory = fs.mkdtempSync(path.join(os.tmpdir(), 'gantry-vm-'));
   const file = (name: string) => path.join(directory, name);
   try {
     await stageProject(file('project'), command);
     await makeDisk(file('disk'), file('project'), PROJECT_DISK_SIZE);
-    await boot(qemuCommand(image, file), timeoutMs);
+    await boot(qemuCommand(image, file, kernelArguments), timeoutMs);
     const status = fs.readFileSync(file('status'), 'utf8').trim();
     if (!/^\d+$/.test(status)) {
       const messages = fs.readFileSync(file('console'), 'utf8').split('\n').slice(-CONSOLE_LINES).join('\n');
@@ -59,7 +61,7 @@ async function stageProject(target: string, command: string): Promise<void> {
 }
 
 /** One processor: a second one makes emulation slower, not faster, when the host is busy. */
-function qemuCommand(image: VmImage, file: (name: string) => string): string[] {
+function qemuCommand(image: VmImage, file: (name: string) => string, kernelArguments: string): string[] {
   const acceleration = hasVirtualisation()
     ? ['-accel', 'kvm', '-cpu', 'host']
     : ['-accel', 'tcg,tb-size=512', '-cpu', 'Nehalem-v1'];
@@ -70,7 +72,7 @@ function qemuCommand(image: VmImage, file: (name: string) => string): string[] {
     ...['-machine', 'q35', ...acceleration, '-smp', '1', '-m', String(MEMORY_MIB)],
     ...['-nodefaults', '-no-user-config', '-display', 'none', '-no-reboot'],
     ...['-kernel', image.kernel, '-initrd', image.initrd],
-    ...['-append', 'console=ttyS0 loglevel=4 panic=-1 psi=1 mitigations=off no_timer_check'],
+    ...['-append', `console=ttyS0 loglevel=4 panic=-1 psi=1 mitigations=off no_timer_check ${kernelArguments}`],
     ...['-drive', disk(image.disk), '-drive', disk(file('disk')), '-drive', disk(image.modules)],
     ...['-device', 'virtio-rng-pci', '-chardev', 'stdio,id=output,signal=off'],
     ...['-serial', `file:${file('console')}`, '-serial', 'chardev:output', '-serial', `file:${file('status')}`],
