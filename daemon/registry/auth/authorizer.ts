@@ -84,7 +84,7 @@ export class Authorizer {
   ): Promise<string> {
     const { challenge, refused } = request;
     const asked = refused === undefined ? [] : (challenge.parameters['scope'] ?? '').split(' ').filter(Boolean);
-    const scopes = [...new Set([...request.scopes, ...asked])].sort();
+    const scopes = mergedScopes([...request.scopes, ...asked]);
     const key = request.scopes.join(' ');
     const current = state.tokens.get(key);
     if (current !== undefined) {
@@ -101,6 +101,18 @@ export class Authorizer {
     }
     return `Bearer ${(await next).value}`;
   }
+}
+
+/** One scope for each resource, with all the actions that are named for it. */
+export function mergedScopes(scopes: readonly string[]): string[] {
+  const resources = new Map<string, Set<string>>();
+  for (const scope of scopes) {
+    const colon = scope.lastIndexOf(':');
+    const actions = resources.get(scope.slice(0, colon)) ?? new Set();
+    for (const action of scope.slice(colon + 1).split(',')) actions.add(action);
+    resources.set(scope.slice(0, colon), actions);
+  }
+  return [...resources].map(([resource, actions]) => `${resource}:${[...actions].join(',')}`);
 }
 
 function basicOf(credentials: Exclude<Credentials, { kind: 'header' }> | undefined): string | undefined {

@@ -2,7 +2,7 @@
 // touching the daemon's event loop. It must not open the database.
 
 import { parentPort, workerData } from 'node:worker_threads';
-import { ApiError, canceled, errorKind, messageOf, unknown } from '../../../proto/errors';
+import { canceled, errorKind, messageOf, unknown } from '../../../proto/errors';
 import { Engine, type EngineOptions } from './engine';
 import type { AuthorizationRequest } from './exchange';
 import { RegistryError } from './failure';
@@ -58,6 +58,7 @@ function authorize(id: number, wanted: AuthorizationRequest): Promise<string | u
 class ProgressReport {
   readonly #id: number;
   #offsetBytes: number | undefined;
+  #sentBytes = 0;
   #lastMs = 0;
 
   constructor(id: number) {
@@ -65,13 +66,16 @@ class ProgressReport {
   }
 
   update(offsetBytes: number): void {
+    // Whoever follows the file must learn at once that it begins anew.
+    const isBack = offsetBytes < this.#sentBytes;
     this.#offsetBytes = offsetBytes;
-    if (performance.now() - this.#lastMs >= PROGRESS_INTERVAL_MS) this.flush();
+    if (isBack || performance.now() - this.#lastMs >= PROGRESS_INTERVAL_MS) this.flush();
   }
 
   flush(): void {
     if (this.#offsetBytes === undefined) return;
     send({ type: 'progress', id: this.#id, offsetBytes: this.#offsetBytes });
+    this.#sentBytes = this.#offsetBytes;
     this.#offsetBytes = undefined;
     this.#lastMs = performance.now();
   }
@@ -99,6 +103,6 @@ parentPort?.on('message', (message: ToEngine) => {
   }
 });
 
-function errorOf({ kind, message }: Failure): Error {
-  return kind === undefined ? unknown(message) : ApiError.fromWire(kind, message);
+function errorOf({ kind, message, reason }: Failure): Error {
+  return kind === undefined ? unknown(message) : new RegistryError(kind, message, { reason });
 }

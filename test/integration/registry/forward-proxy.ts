@@ -1,0 +1,70 @@
+// A forward proxy: CONNECT for https, absolute URLs for http. It keeps what it was asked for.
+
+import http from 'node:http';
+import net, { type AddressInfo } from 'node:net';
+
+export class ForwardProxy {
+  /** `CONNECT host:port` or `GET http://...`, in order. */
+  readonly requests: string[] = [];
+  /** Refuses every request with this status. */
+  refusal: number | undefined;
+  readonly #server: http.Server;
+  readonly #sockets = new Set<net.Socket>();
+
+  private constructor() {
+    this.#server = http.createServer((request, response) => this.#forward(request, response));
+    this.#server.on('connect', (request, socket: net.Socket, head) => this.#tunnel(request, socket, head));
+  }
+
+  static async start(): Promise<ForwardProxy> {
+    const proxy = new ForwardProxy();
+    await new Promise<void>((resolve) => proxy.#server.listen(0, '127.0.0.1', resolve));
+    return proxy;
+  }
+
+  get url(): string {
+    return `http://127.0.0.1:${(this.#server.address() as AddressInfo).port}`;
+  }
+
+  async close(): Promise<void> {
+    for (const socket of this.#sockets) socket.destroy();
+    this.#server.closeAllConnections();
+    await new Promise((resolve) => this.#server.close(resolve));
+  }
+
+  #tunnel(request: http.IncomingMessage, socket: net.Socket, head: Buffer): void {
+    this.requests.push(`CONNECT ${request.url}`);
+    this.#sockets.add(socket);
+    socket.on('error', () => socket.destroy());
+    if (this.refusal !== undefined) {
+      socket.end(`HTTP/1.1 ${this.refusal} Refused\r\ncontent-length: 0\r\n\r\n`);
+      return;
+    }
+    // Names of tests stand for this machine.
+    const port = Number(/:(\d+)$/.exec(request.url ?? '')?.[1]);
+    const upstream = net.connect(port, '127.0.0.1', () => {
+      socket.write('HTTP/1.1 200 Connection established\r\n\r\n');
+      if (head.length > 0) upstream.write(head);
+      upstream.pipe(socket).pipe(upstream);
+    });
+    this.#sockets.add(upstream);
+    upstream.on('error', () => socket.destroy());
+  }
+
+  #forward(request: http.IncomingMessage, response: http.ServerResponse): void {
+    this.requests.push(`${request.method} ${request.url}`);
+    if (this.refusal !== undefined) {
+      response.writeHead(this.refusal).end();
+      return;
+    }
+    const { port, pathname, search } = new URL(request.url ?? '');
+    const { method, headers } = request;
+    const path = pathname + search;
+    const upstream = http.request({ host: '127.0.0.1', port, path, method, headers, agent: false }, (answer) => {
+      response.writeHead(answer.statusCode ?? 502, answer.headers);
+      answer.pipe(response);
+    });
+    upstream.on('error', () => response.destroy());
+    request.pipe(upstream);
+  }
+}
