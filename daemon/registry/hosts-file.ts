@@ -57,7 +57,8 @@ class Reader {
   endpoint(server: string): HostEndpoint {
     const text = /^https?:\/\//.test(server) ? server : `https://${server}`;
     const url = URL.parse(text);
-    if (url === null || url.host === '' || url.username !== '') throw this.#bad(`"${server}" is no address of a host`);
+    if (url === null || url.host === '' || url.username !== '' || url.pathname.startsWith('//'))
+      throw this.#bad(`"${server}" is no address of a host`);
     const path = url.pathname.replace(/\/+$/, '');
     const isWhole = this.#flag('override_path') || path.endsWith('/v2');
     // URL leaves out the port that a scheme has anyway; a name keeps it.

@@ -8,9 +8,7 @@ export interface Challenge {
 }
 
 const TOKEN = "[!#$%&'*+.^_`|~0-9A-Za-z-]+";
-const PARAMETER = new RegExp(
-  `^(${TOKEN})[ \\t]*=[ \\t]*(?:"((?:[^"\\\\]|\\\\.)*)"|(${TOKEN}|[^\\s,"]+))[ \\t]*(?:,[ \\t]*)*`,
-);
+const PARAMETER = new RegExp(`^(${TOKEN})[ \\t]*=[ \\t]*(?:"((?:[^"\\\\]|\\\\.)*)"|([^\\s,"]+))[ \\t]*(?:,[ \\t]*)*`);
 const SCHEME = new RegExp(`^(${TOKEN})(?:[ \\t]+|$|(?=,))(?:,[ \\t]*)*`);
 const LENGTH_MAX = 16 * 1024;
 

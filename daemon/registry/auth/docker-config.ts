@@ -116,7 +116,12 @@ function credentialsOf(helper: string, output: string): Credentials | undefined 
 function runHelper(program: string, key: string, signal: AbortSignal): Promise<{ exitCode: number; output: string }> {
   return new Promise((resolve, reject) => {
     const limit = AbortSignal.any([signal, AbortSignal.timeout(HELPER_TIMEOUT_MS)]);
-    const child = spawn(program, ['get'], { stdio: ['pipe', 'pipe', 'ignore'], cwd: '/', signal: limit });
+    const child = spawn(program, ['get'], {
+      stdio: ['pipe', 'pipe', 'ignore'],
+      cwd: '/',
+      env: process.env,
+      signal: limit,
+    });
     let output = '';
     child.stdout.setEncoding('utf8').on('data', (text: string) => {
       output += text;

@@ -39,7 +39,7 @@ function isExcepted(rule: string, host: string, port: string): boolean {
   const [, name = rule, rulePort] = /^(.*?)(?::([0-9]+))?$/.exec(isIP(rule) === 6 ? `[${rule}]` : rule) ?? [];
   if (rulePort !== undefined && rulePort !== port) return false;
   const plain = name.replace(/^\[|\]$/g, '').replace(/^\*\./, '.');
-  if (isIP(plain) !== 0) return plain === host;
+  if (isIP(plain) !== 0 || isIP(host) !== 0) return plain === host;
   return plain.startsWith('.') ? host.endsWith(plain) : host === plain || host.endsWith(`.${plain}`);
 }
 
