@@ -24,6 +24,8 @@ import { fromStatus } from '../proto/status';
 /** Largest message in either direction, as the daemon and Go clients have it. */
 const MESSAGE_BYTES_MAX = 16 * 1024 * 1024;
 
+const NO_CONNECTION = 'No connection established';
+
 export interface CallOptions {
   /** Instead of the connection's own namespace. */
   readonly namespace?: string;
@@ -198,7 +200,11 @@ export class Connection {
     const { code, details, message } = error as Partial<grpc.ServiceError>;
     if (typeof code !== 'number') return error;
     const text = details ?? message ?? '';
-    const refused = code === 14 ? /\b(ENOENT|ECONNREFUSED|EACCES|ENOTSOCK|EPERM)\b/.exec(text)?.[1] : undefined;
+    // What the daemon itself could not reach is another matter; this is how grpc-js begins when it has no connection.
+    const refused =
+      code === 14 && text.startsWith(NO_CONNECTION)
+        ? /\b(ENOENT|ECONNREFUSED|EACCES|ENOTSOCK|EPERM)\b/.exec(text)?.[1]
+        : undefined;
     if (refused !== undefined) return unreachable(this.#options.address, refused);
     if (code === 4 && this.#options.timeoutMs > 0) {
       return deadlineExceeded(`no answer within ${this.#options.timeoutMs} ms (--timeout)`);

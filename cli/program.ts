@@ -14,7 +14,7 @@ wrong state. run and exec: the process's own status, or 125 gantry failed, 126 t
 127 the command was not found.
 
 Examples:
-  gantry images import busybox.tar
+  gantry pull busybox
   gantry run --rm -it busybox shell1 sh
   gantry -n moby containers ls`;
 
@@ -52,6 +52,7 @@ const GROUPS: readonly Group[] = [
     ['containers', 'container', 'c'],
     async (program) => (await import('./commands/containers.js')).registerContainers(program),
   ],
+  [['pull', 'push'], async (program) => (await import('./commands/image-registry.js')).registerRegistry(program)],
   [['images', 'image', 'i'], async (program) => (await import('./commands/images.js')).registerImages(program)],
   [['snapshots', 'snapshot'], async (program) => (await import('./commands/snapshots.js')).registerSnapshots(program)],
   [['content'], async (program) => (await import('./commands/content.js')).registerContent(program)],

@@ -17,6 +17,7 @@ import { IdleCollector } from './idle';
 import type { Logger } from './log';
 import { Database } from './metadata/database';
 import { pluginList } from './plugins';
+import { Registries } from './registry/registries';
 import { buildServices, serviceName } from './services/index';
 import { StartError } from './start-error';
 import { runtimeInfo } from './tasks/runtime-info';
@@ -71,6 +72,9 @@ export async function startDaemon(config: Config, log: Logger, onFatal: (error: 
   const { tasks, close: closeTasks } = createTaskManager({ config, db, events, logger: log });
   parts.defer(closeTasks);
 
+  const registries = new Registries(config.registry, process.env);
+  parts.defer(() => registries.close());
+
   const { root, address, runtimes } = config;
   const resolver = createResolver(runtimes);
   const services = buildServices({
@@ -81,6 +85,7 @@ export async function startDaemon(config: Config, log: Logger, onFatal: (error: 
     diff,
     snapshotters,
     tasks,
+    registries,
     version: readVersion(),
     introspection: {
       root,

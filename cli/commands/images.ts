@@ -1,4 +1,4 @@
-// gantry images: ls, rm, tag, label, check, unpack; from other files import, export, mount, unmount.
+// gantry images: ls, rm, tag, label, check, unpack; from other files pull, push, import, export, mount, unmount.
 
 import type { Command } from 'commander';
 import { isAlreadyExists, isNotFound, messageOf } from '../../proto/errors';
@@ -16,6 +16,7 @@ import { type ProgressForm, progressOption, reporterFor } from '../transfer/repo
 import { parseLabels } from '../values';
 import { registerArchives } from './image-archives';
 import { registerImageFiles } from './image-files';
+import { registerRegistry } from './image-registry';
 import { action, forEach, group, listOptions } from './shared';
 
 export function registerImages(program: Command): void {
@@ -46,6 +47,7 @@ export function registerImages(program: Command): void {
     .option('--platform <platform>', 'platform (default: this machine)')
     .addOption(progressOption())
     .action(action(unpackOne));
+  registerRegistry(images);
   registerArchives(images);
   registerImageFiles(images);
 }

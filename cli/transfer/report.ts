@@ -63,8 +63,9 @@ class BarReporter implements Reporter {
   }
 
   #draw(): void {
-    const { columns = 80, rows = 24 } = process.stderr;
-    const lines = renderBars(this.#model, { columns, rows }, performance.now());
+    // A terminal that does not know its size says 0.
+    const screen = { columns: process.stderr.columns || 80, rows: process.stderr.rows || 24 };
+    const lines = renderBars(this.#model, screen, performance.now());
     const up = this.#lines === 0 ? '' : `\x1b[${this.#lines}A`;
     process.stderr.write(`${up}\r${lines.map((text) => `${text}\x1b[K\n`).join('')}\x1b[J`);
     this.#lines = lines.length;

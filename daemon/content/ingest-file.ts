@@ -103,10 +103,7 @@ export class IngestFile {
     const handle = this.#opened();
     await this.#flush;
     try {
-      await handle.chmod(BLOB_MODE);
-      await handle.sync();
-    } catch (error) {
-      throw explainFullDisk(error, `sync ingest ${this.path}`);
+      await sealFile(handle, this.path);
     } finally {
       await this.close();
     }
@@ -150,6 +147,16 @@ export class IngestFile {
       .finally(() => {
         this.#flush = undefined;
       });
+  }
+}
+
+/** Makes an open file durable and read-only. */
+export async function sealFile(handle: FileHandle, path: string): Promise<void> {
+  try {
+    await handle.chmod(BLOB_MODE);
+    await handle.sync();
+  } catch (error) {
+    throw explainFullDisk(error, `sync ingest ${path}`);
   }
 }
 

@@ -17,7 +17,8 @@ import { ensureNamespace } from '../metadata/namespaces';
 import { BlobFiles } from './blob-files';
 import { dataPath } from './ingest-file';
 import { OpenBlobs } from './open-blobs';
-import { type CommitOptions, type Committed, checkRef, type IngestStatus, Writer } from './writer';
+import { ReceivedFile } from './received-file';
+import { type CommitOptions, type Committed, checkRef, type IngestStatus, Writer, type WriterDeps } from './writer';
 
 /** shared: a blob of any namespace spares the upload; isolated: only blobs of namespaces labelled shareable do. */
 export type SharingPolicy = 'shared' | 'isolated';
@@ -55,7 +56,7 @@ export class ContentStore {
   readonly #files: BlobFiles;
   readonly #ingests: IngestStore;
   readonly #locks = new Map<string, Lock>();
-  readonly #open = new OpenBlobs();
+  readonly #openBlobs = new OpenBlobs();
 
   private constructor(options: ContentStoreOptions, files: BlobFiles) {
     this.#options = options;
@@ -89,7 +90,7 @@ export class ContentStore {
     const path = this.#files.blobPath(digest);
     let file: FileHandle;
     try {
-      file = await this.#open.acquire(path);
+      file = await this.#openBlobs.acquire(path);
     } catch (error) {
       if (isErrno(error, 'ENOENT')) throw notFound(`content digest ${digest}: its file is missing`, { cause: error });
       throw error;
@@ -97,7 +98,7 @@ export class ContentStore {
     try {
       yield* use(file);
     } finally {
-      this.#open.release(path);
+      this.#openBlobs.release(path);
     }
   }
 
@@ -116,7 +117,22 @@ export class ContentStore {
    * @throws UNAVAILABLE while another writer has the ref, ALREADY_EXISTS when the namespace has the expected blob
    *   (which the caller's lease then holds), NOT_FOUND for an unknown lease
    */
-  async openWriter(options: WriterOptions): Promise<Writer> {
+  openWriter(options: WriterOptions): Promise<Writer> {
+    return this.#open(options, async (deps, restart, lock) => {
+      lock.writer = await Writer.open(deps, restart);
+      return lock.writer;
+    });
+  }
+
+  /** The same for bytes that somebody else writes to the file and hashes, such as a thread that downloads. */
+  openReceivedFile(options: WriterOptions & { readonly expected: string }): Promise<ReceivedFile> {
+    return this.#open(options, ReceivedFile.open);
+  }
+
+  async #open<T>(
+    options: WriterOptions,
+    make: (deps: WriterDeps, restart: boolean, lock: Lock) => Promise<T>,
+  ): Promise<T> {
     const { namespace, lease, expected = '' } = options;
     const ref = checkRef(options.ref);
     if (expected !== '') {
@@ -131,23 +147,20 @@ export class ContentStore {
     try {
       const shared = await this.#findShared(expected, options.totalBytes ?? 0n);
       const { record, restart } = this.#openRecord({ ...options, ref }, shared);
-      lock.writer = await Writer.open(
-        {
-          ref,
-          expected,
-          shared,
-          unlock,
-          directory: record.directory,
-          startedAtNs: record.startedAtNs,
-          totalBytes: record.totalBytes,
-          files: this.#files,
-          beforeCommit: (commit) => this.#checkCommit(namespace, lease, commit),
-          isRecorded: (digest) => this.blobs.has(namespace, digest),
-          record: (blob, commit) => this.#record({ namespace, ref, lease }, blob, commit),
-        },
-        restart,
-      );
-      return lock.writer;
+      const deps: WriterDeps = {
+        ref,
+        expected,
+        shared,
+        unlock,
+        directory: record.directory,
+        startedAtNs: record.startedAtNs,
+        totalBytes: record.totalBytes,
+        files: this.#files,
+        beforeCommit: (commit) => this.#checkCommit(namespace, lease, commit),
+        isRecorded: (digest) => this.blobs.has(namespace, digest),
+        record: (blob, commit) => this.#record({ namespace, ref, lease }, blob, commit),
+      };
+      return await make(deps, restart, lock);
     } catch (error) {
       unlock();
       throw error;
@@ -186,7 +199,7 @@ export class ContentStore {
 
   /** Removes files that no record stands for. */
   async sweep(): Promise<void> {
-    this.#open.closeIdle();
+    this.#openBlobs.closeIdle();
     await this.#files.sweepBlobs((digest) => this.blobs.isRecorded(digest) || this.#ingests.isExpected(digest));
     await this.#files.sweepIngests((directory) => this.#ingests.hasDirectory(directory));
   }

@@ -101,7 +101,9 @@ export class Writer {
     if (this.#isClosed) throw failedPrecondition('cannot commit on closed writer');
     try {
       this.#deps.beforeCommit(options);
-      return this.#file === undefined ? await this.#commitShared(options) : await this.#commitFile(this.#file, options);
+      return this.#file === undefined
+        ? await commitShared(this.#deps, options)
+        : await this.#commitFile(this.#file, options);
     } finally {
       await this.close();
     }
@@ -118,60 +120,15 @@ export class Writer {
     }
   }
 
-  async #commitShared(options: CommitOptions): Promise<Committed> {
-    const { ref, shared, files } = this.#deps;
-    if (shared === undefined) throw failedPrecondition('cannot commit on closed writer');
-    this.#checkSize(shared.sizeBytes, options);
-    if (options.expected !== '' && options.expected !== shared.digest) {
-      throw failedPrecondition(`"${ref}" unexpected digest`);
-    }
-    const unpin = files.pin(shared.digest);
-    try {
-      if ((await files.sizeBytes(shared.digest)) === undefined) throw notFound(`content ${shared.digest}`);
-      await files.syncBlob(shared.digest);
-      this.#deps.record(shared, options);
-    } finally {
-      unpin();
-    }
-    return shared;
-  }
-
   async #commitFile(file: IngestFile, options: CommitOptions): Promise<Committed> {
-    const { directory, files } = this.#deps;
-    this.#checkSize(BigInt(file.sizeBytes), options);
+    checkSize(this.#deps, BigInt(file.sizeBytes), options);
     if (options.expected !== '') await file.changeAlgorithm(algorithmOf(options.expected));
     const blob = { digest: file.digest(), sizeBytes: BigInt(file.sizeBytes) };
     if (options.expected !== '' && options.expected !== blob.digest) {
       throw failedPrecondition(`unexpected commit digest ${blob.digest}, expected ${options.expected}`);
     }
-    const unpin = files.pin(blob.digest);
-    try {
-      if (!this.#deps.isRecorded(blob.digest)) {
-        await file.seal();
-        await this.#place(blob);
-      }
-      this.#deps.record(blob, options);
-    } finally {
-      unpin();
-      // What cannot be removed now has no record either, so the next sweep takes it.
-      if (this.#deps.isRecorded(blob.digest)) await files.removeIngest(directory).catch(() => {});
-    }
+    await placeAndRecord(this.#deps, blob, options, () => file.seal());
     return blob;
-  }
-
-  async #place(blob: Committed): Promise<void> {
-    const { ref, directory, files } = this.#deps;
-    try {
-      await files.place(directory, blob.digest, Number(blob.sizeBytes));
-    } catch (error) {
-      if (isErrno(error, 'ENOENT')) throw notFound(`ingest "${ref}" was aborted`, { cause: error });
-      throw error;
-    }
-  }
-
-  #checkSize(actual: bigint, { sizeBytes }: CommitOptions): void {
-    if (sizeBytes === 0n || sizeBytes === actual) return;
-    throw failedPrecondition(`"${this.#deps.ref}" failed size validation: ${actual} != ${sizeBytes}`);
   }
 
   /** The writer's own file; the first write to a shared blob makes one, with or without the blob's bytes. */
@@ -198,6 +155,62 @@ export class Writer {
     const { files, directory, expected } = this.#deps;
     const algorithm = expected === '' ? CANONICAL_ALGORITHM : algorithmOf(expected);
     return IngestFile.open(files.ingestDirectory(directory), algorithm);
+  }
+}
+
+/** Makes a blob of another namespace one of this. @throws FAILED_PRECONDITION, NOT_FOUND when its file is gone */
+export async function commitShared(deps: WriterDeps, options: CommitOptions): Promise<Committed> {
+  const { ref, shared, files } = deps;
+  if (shared === undefined) throw failedPrecondition('cannot commit on closed writer');
+  checkSize(deps, shared.sizeBytes, options);
+  if (options.expected !== '' && options.expected !== shared.digest) {
+    throw failedPrecondition(`"${ref}" unexpected digest`);
+  }
+  const unpin = files.pin(shared.digest);
+  try {
+    if ((await files.sizeBytes(shared.digest)) === undefined) throw notFound(`content ${shared.digest}`);
+    await files.syncBlob(shared.digest);
+    deps.record(shared, options);
+  } finally {
+    unpin();
+  }
+  return shared;
+}
+
+/** Makes the file of an ingest a blob of the namespace; `seal` makes it durable and read-only. @throws ALREADY_EXISTS */
+export async function placeAndRecord(
+  deps: WriterDeps,
+  blob: Committed,
+  options: CommitOptions,
+  seal: () => Promise<void>,
+): Promise<void> {
+  const { directory, files } = deps;
+  const unpin = files.pin(blob.digest);
+  try {
+    if (!deps.isRecorded(blob.digest)) {
+      await seal();
+      await place(deps, blob);
+    }
+    deps.record(blob, options);
+  } finally {
+    unpin();
+    // What cannot be removed now has no record either, so the next sweep takes it.
+    if (deps.isRecorded(blob.digest)) await files.removeIngest(directory).catch(() => {});
+  }
+}
+
+/** @throws FAILED_PRECONDITION */
+export function checkSize({ ref }: WriterDeps, actual: bigint, { sizeBytes }: CommitOptions): void {
+  if (sizeBytes === 0n || sizeBytes === actual) return;
+  throw failedPrecondition(`"${ref}" failed size validation: ${actual} != ${sizeBytes}`);
+}
+
+async function place({ ref, directory, files }: WriterDeps, { digest, sizeBytes }: Committed): Promise<void> {
+  try {
+    await files.place(directory, digest, Number(sizeBytes));
+  } catch (error) {
+    if (isErrno(error, 'ENOENT')) throw notFound(`ingest "${ref}" was aborted`, { cause: error });
+    throw error;
   }
 }
 

@@ -29,19 +29,15 @@ const PIECE_BYTES = 1 << 20;
 const LOCK_DELAYS_MS = [10, 50, 100, 250];
 
 /**
- * A writer of its ingest; undefined when the namespace has the blob, which the lease then holds. Waits while somebody
- * else writes it.
- * @throws the signal's reason, and what ContentStore.openWriter() throws
+ * What `open` opens of the content store; undefined when the namespace has the blob, which the lease then holds. Waits
+ * while somebody else writes it.
+ * @throws the signal's reason, and what `open` throws
  */
-export async function openBlob(
-  content: ContentStore,
-  { namespace, lease, signal }: Owner,
-  { ref, digest, sizeBytes }: BlobToWrite,
-): Promise<Writer | undefined> {
+export async function whenUnlocked<T>(open: () => Promise<T>, signal: AbortSignal): Promise<T | undefined> {
   for (let attempt = 0; ; attempt += 1) {
     signal.throwIfAborted();
     try {
-      return await content.openWriter({ namespace, lease, ref, expected: digest, totalBytes: BigInt(sizeBytes) });
+      return await open();
     } catch (error) {
       if (isAlreadyExists(error)) return undefined;
       if (errorKind(error) !== 'unavailable') throw error;
@@ -60,17 +56,20 @@ export async function writeBlob(
   blob: BlobToWrite,
   source: AsyncIterable<Uint8Array>,
 ): Promise<Committed> {
-  const writer = await openBlob(content, owner, blob);
+  const { namespace, lease, signal } = owner;
+  const { ref, digest, sizeBytes } = blob;
+  const open = () => content.openWriter({ namespace, lease, ref, expected: digest, totalBytes: BigInt(sizeBytes) });
+  const writer = await whenUnlocked(open, signal);
   if (writer === undefined) {
-    for await (const _ of source) owner.signal.throwIfAborted();
-    return { digest: blob.digest, sizeBytes: BigInt(blob.sizeBytes) };
+    for await (const _ of source) signal.throwIfAborted();
+    return { digest, sizeBytes: BigInt(sizeBytes) };
   }
   try {
     // Complete from the start where another namespace has the blob; otherwise what somebody left is replaced.
-    const isComplete = blob.digest !== '' && writer.status.offsetBytes === BigInt(blob.sizeBytes);
+    const isComplete = digest !== '' && writer.status.offsetBytes === BigInt(sizeBytes);
     if (!isComplete) await writer.reset();
     for await (const piece of pieces(source)) {
-      owner.signal.throwIfAborted();
+      signal.throwIfAborted();
       if (!isComplete) await writer.append(piece);
     }
     return await commitBlob(content, owner, writer, blob);
@@ -80,7 +79,7 @@ export async function writeBlob(
 }
 
 /** Commits, also when another namespace or writer has brought the same blob meanwhile. */
-export async function commitBlob(
+async function commitBlob(
   content: ContentStore,
   owner: Owner,
   writer: Writer,

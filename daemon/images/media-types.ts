@@ -7,6 +7,8 @@ const DOCKER_LIST = 'application/vnd.docker.distribution.manifest.list.v2+json';
 export const DOCKER_MANIFEST = 'application/vnd.docker.distribution.manifest.v2+json';
 export const DOCKER_CONFIG = 'application/vnd.docker.container.image.v1+json';
 export const DOCKER_LAYER = 'application/vnd.docker.image.rootfs.diff.tar';
+/** Docker's first manifests, signed JSON that no client writes any more. */
+const DOCKER_SCHEMA_1 = /^application\/vnd\.docker\.distribution\.manifest\.v1\+(json|prettyjws)$/;
 const CHECKPOINT_CONFIG = 'application/vnd.containerd.container.checkpoint.config.v1+proto';
 
 const LAYER = /^application\/vnd\.(oci\.image\.layer\.|docker\.image\.rootfs\.(foreign\.)?diff\.tar)/;
@@ -29,6 +31,10 @@ export function roleOf(mediaType: string): BlobRole {
     default:
       return LAYER.test(mediaType) ? 'layer' : 'unknown';
   }
+}
+
+export function isSchema1(mediaType: string): boolean {
+  return DOCKER_SCHEMA_1.test(mediaType);
 }
 
 /** Layers that may not be passed on, such as those of Windows. */

@@ -9,6 +9,7 @@ import type { Service } from '../grpc/handler';
 import { ImageRecords } from '../images/image-records';
 import { Unpacker } from '../images/unpack';
 import type { Database } from '../metadata/database';
+import type { Registries } from '../registry/registries';
 import { Streams } from '../streaming/streams';
 import type { TaskManager } from '../tasks/task-manager';
 import { containersService } from './containers';
@@ -36,12 +37,13 @@ export interface ServiceParts {
   readonly diff: ApplyDeps;
   readonly snapshotters: ReadonlyMap<string, Snapshotter>;
   readonly tasks: TaskManager;
+  readonly registries: Registries;
   readonly introspection: IntrospectionDeps;
   readonly version: { readonly version: string; readonly revision: string };
 }
 
 export function buildServices(parts: ServiceParts): Service[] {
-  const { db, events, content, collector, diff, snapshotters, tasks, introspection, version } = parts;
+  const { db, events, content, collector, diff, snapshotters, tasks, registries, introspection, version } = parts;
   const streams = new Streams(db);
   collector.addSweeper({ type: 'leases', sweep: async () => streams.sweep() });
   const services: Service[] = [
@@ -63,6 +65,7 @@ export function buildServices(parts: ServiceParts): Service[] {
       streams,
       images: new ImageRecords(db, events),
       unpacker: new Unpacker({ db, events, diff, snapshotters }),
+      registries,
     }),
   ];
   const names = () => services.map(serviceName);

@@ -5,7 +5,15 @@ import type { ImageImportStream, ImageStore } from '../../proto/generated/contai
 import { indexOfArchive } from '../images/archive-index';
 import { readArchive } from '../images/archive-reader';
 import { type ImageDescriptor, readIndex, roleOfBlob } from '../images/documents';
-import { childrenOf, type GraphFilter, hasBlob, labelChildren, walkGraph, wantedChildren } from '../images/graph';
+import {
+  childrenOf,
+  type GraphFilter,
+  hasBlob,
+  labelChildren,
+  nameOfBlob,
+  walkGraph,
+  wantedChildren,
+} from '../images/graph';
 import { isNonDistributable } from '../images/media-types';
 import { receiveBytes } from '../streaming/byte-stream';
 import { annotatedNames, filterOf, givenNames, saveImages } from './image-store';
@@ -36,7 +44,15 @@ export async function importImages(
   const entries = wantedChildren(index, await readIndex(content, owner.namespace, index.digest), filter);
   if (entries.length === 0) throw notFound('archive holds no image that is asked for');
   await linkGraph(parts, index, filter, owner.namespace);
-  for (const entry of entries) for (const unpack of store.unpacks) await unpackImage(parts, entry, unpack, call);
+  for (const entry of entries)
+    for (const unpack of store.unpacks) {
+      await unpackImage(parts, entry, unpack, {
+        owner,
+        arrival: async () => {},
+        onLayer: (layer, event) =>
+          report.tell({ event, name: nameOfBlob(layer), progress: layer.size, total: layer.size, descriptor: layer }),
+      });
+    }
 
   const save = (names: readonly string[], target: ImageDescriptor) => {
     saveImages(images, owner, { names, target, labels: store.labels });

@@ -5,6 +5,7 @@ import type { Owner } from '../images/blobs';
 import type { ImageRecords } from '../images/image-records';
 import type { Unpacker } from '../images/unpack';
 import type { Database } from '../metadata/database';
+import type { Registries } from '../registry/registries';
 import type { Streams } from '../streaming/streams';
 import type { ProgressReport } from './progress';
 
@@ -14,6 +15,7 @@ export interface TransferParts {
   readonly streams: Streams;
   readonly images: ImageRecords;
   readonly unpacker: Unpacker;
+  readonly registries: Registries;
 }
 
 /** One call. */

@@ -3,7 +3,12 @@
 import { unpackAny } from '../../proto/any';
 import type { MessageType } from '../../proto/codec';
 import { notFound, notImplemented } from '../../proto/errors';
-import { ImageExportStream, ImageImportStream, ImageStore } from '../../proto/generated/containerd.types.transfer';
+import {
+  ImageExportStream,
+  ImageImportStream,
+  ImageStore,
+  OCIRegistry,
+} from '../../proto/generated/containerd.types.transfer';
 import type { Any } from '../../proto/generated/google.protobuf';
 import { targetOf } from '../images/image-records';
 import { ByteSender, receiveBytes } from '../streaming/byte-stream';
@@ -11,6 +16,8 @@ import { exportImages } from './export';
 import { givenNames, saveImages } from './image-store';
 import { importImages } from './import';
 import type { TransferCall, TransferParts } from './parts';
+import { pullImage } from './pull';
+import { pushImage } from './push';
 
 /** @throws UNIMPLEMENTED for a pair that is not in the table, INVALID_ARGUMENT when one cannot be decoded */
 export type Transferrer = (source: Any, destination: Any, call: TransferCall) => Promise<void>;
@@ -26,6 +33,8 @@ export function transferTable(parts: TransferParts): Transferrer {
       run(parts, unpackAny(source, from), unpackAny(destination, to), call),
     );
   };
+  add(OCIRegistry, ImageStore, pullImage);
+  add(ImageStore, OCIRegistry, pushImage);
   add(ImageImportStream, ImageStore, importImages);
   add(ImageStore, ImageExportStream, exportImages);
   add(ImageStore, ImageStore, tagImage);

@@ -3,9 +3,10 @@
 import { isNotFound } from '../../proto/errors';
 import type { UnpackConfiguration } from '../../proto/generated/containerd.types.transfer';
 import { type ImageDescriptor, readConfiguration, readManifest, roleOfBlob } from '../images/documents';
-import { findManifest, nameOfBlob } from '../images/graph';
+import { findManifest } from '../images/graph';
 import { machinePlatform, type PlatformChoice, runningOn } from '../images/platform';
-import type { TransferCall, TransferParts } from './parts';
+import type { UnpackOptions } from '../images/unpack';
+import type { TransferParts } from './parts';
 
 /** Platforms that an unpack configuration takes, the best first. None given: this machine's. */
 export function platformsOf({ platform }: UnpackConfiguration): PlatformChoice {
@@ -17,25 +18,20 @@ export async function unpackImage(
   { content, unpacker }: TransferParts,
   image: ImageDescriptor,
   unpack: UnpackConfiguration,
-  { owner, report }: TransferCall,
+  options: Omit<UnpackOptions, 'snapshotter'>,
 ): Promise<void> {
-  const { namespace } = owner;
+  const { namespace } = options.owner;
   const platforms = platformsOf(unpack);
   const found = await findManifest(content, namespace, image, platforms).catch((error: unknown) => {
     if (isNotFound(error)) return undefined;
     throw error;
   });
-  if (found === undefined || roleOfBlob(found) !== 'manifest') return;
+  if (found === undefined) return;
   const manifest = await readManifest(content, namespace, found.digest);
   // An artifact has no layers that could be unpacked.
   if (roleOfBlob(manifest.config) !== 'config') return;
+  await options.arrival(manifest.config);
   const { os, architecture, variant = '' } = await readConfiguration(content, namespace, manifest.config.digest);
   if (os !== undefined && architecture !== undefined && !platforms.matches({ os, architecture, variant })) return;
-  await unpacker.unpack(manifest, {
-    owner,
-    snapshotter: unpack.snapshotter,
-    arrival: async () => {},
-    onLayer: (layer, event) =>
-      report.tell({ event, name: nameOfBlob(layer), progress: layer.size, total: layer.size, descriptor: layer }),
-  });
+  await unpacker.unpack(manifest, { ...options, snapshotter: unpack.snapshotter });
 }

@@ -1,0 +1,85 @@
+// A registry as a client names it (containerd.types.transfer.OCIRegistry): reference, hosts, headers, and credentials that
+// the client is asked for over a stream.
+
+import { packAny, unpackAny } from '../../proto/any';
+import { invalidArgument } from '../../proto/errors';
+import {
+  AuthRequest,
+  AuthResponse,
+  AuthType,
+  type OCIRegistry,
+  type RegistryResolver,
+} from '../../proto/generated/containerd.types.transfer';
+import type { ImageDescriptor } from '../images/documents';
+import { parseReference } from '../registry/reference';
+import type { Credentials, CredentialsSource, Descriptor, Reference, RegistryClient } from '../registry/types';
+import type { Stream } from '../streaming/stream';
+import type { TransferCall, TransferParts } from './parts';
+
+export interface RemoteImage {
+  readonly reference: Reference;
+  readonly client: RegistryClient;
+  /** As progress names it. */
+  readonly title: string;
+}
+
+/** @throws INVALID_ARGUMENT for a bad reference or scheme, NOT_FOUND for a stream that is not open */
+export function openRemote(
+  { registries, streams }: TransferParts,
+  source: OCIRegistry,
+  call: TransferCall,
+): RemoteImage {
+  const reference = parseReference(source.reference);
+  const { resolver } = source;
+  const authStream = resolver?.authStream ?? '';
+  const credentials = authStream === '' ? undefined : credentialsOver(streams.get(call.owner.namespace, authStream));
+  const client = registries.open({
+    ...(resolver === undefined ? {} : optionsOf(resolver)),
+    ...(credentials === undefined ? {} : { credentials }),
+  });
+  return { reference, client, title: `OCI Registry (${reference.text})` };
+}
+
+/** A descriptor of an image as the registry client has it. */
+export function remoteDescriptor({ mediaType, digest, size }: ImageDescriptor): Descriptor {
+  return { mediaType, digest, size: BigInt(size) };
+}
+
+function optionsOf({ headers, hostDir, defaultScheme }: RegistryResolver) {
+  if (!['', 'http', 'https'].includes(defaultScheme)) {
+    throw invalidArgument(`default scheme "${defaultScheme}" is neither http nor https`);
+  }
+  return {
+    headers,
+    ...(hostDir === '' ? {} : { hostsDirectory: hostDir }),
+    ...(defaultScheme === '' ? {} : { defaultScheme: defaultScheme as 'http' | 'https' }),
+  };
+}
+
+/** One question at a time: answers carry no mark of their question. */
+function credentialsOver(stream: Stream): CredentialsSource {
+  let last: Promise<unknown> = Promise.resolve();
+  return (request) => {
+    const answer = last.then(async () => {
+      const { host, reference, challenges } = request;
+      await stream.send(packAny(AuthRequest, { host, reference, wwwauthenticate: [...challenges] }));
+      const message = await stream.receive();
+      return message === undefined ? undefined : credentialsOf(unpackAny(AuthResponse, message));
+    });
+    last = answer.catch(() => {});
+    return answer;
+  };
+}
+
+function credentialsOf({ authType, username, secret }: AuthResponse): Credentials | undefined {
+  switch (authType) {
+    case AuthType.CREDENTIALS:
+      return { kind: 'password', username, secret };
+    case AuthType.REFRESH:
+      return { kind: 'identity-token', token: secret };
+    case AuthType.HEADER:
+      return { kind: 'header', value: secret };
+    default:
+      return undefined;
+  }
+}
