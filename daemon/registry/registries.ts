@@ -1,7 +1,8 @@
 // The registry clients of a daemon: one thread for all, and what its configuration says where a transfer says nothing.
 
 import { dockerCredentials } from './auth/docker-config';
-import { proxyEnvironment } from './http/proxy';
+import { diagnose, type Finding } from './diagnosis';
+import { type ProxyEnvironment, proxyEnvironment } from './http/proxy';
 import { Registry } from './registry';
 import { RegistryThread } from './thread';
 import type { RegistryOptions } from './types';
@@ -18,30 +19,39 @@ export interface RegistryConfig {
 
 export class Registries {
   readonly #config: RegistryConfig;
+  readonly #proxies: ProxyEnvironment;
   readonly #thread: RegistryThread;
 
   /** @param env with the variables that name proxies */
   constructor(config: RegistryConfig, env: Readonly<Record<string, string | undefined>>) {
     this.#config = config;
     const { connectionsPerHostMax } = config;
-    this.#thread = new RegistryThread({ proxies: proxyEnvironment(env), connectionsPerHostMax });
+    this.#proxies = proxyEnvironment(env);
+    this.#thread = new RegistryThread({ proxies: this.#proxies, connectionsPerHostMax });
   }
 
   /** A client for one transfer. Credentials and tokens are kept as long as the client is. */
   open(options: RegistryOptions = {}): Registry {
-    const { hostsDirectories, dockerConfig, stallMs, bytesPerSecondMin } = this.#config;
-    const credentials = dockerConfig === '' ? undefined : dockerCredentials(dockerConfig);
-    return new Registry({
-      hostsDirectory: hostsDirectories.join(':'),
-      ...(credentials === undefined ? {} : { credentials }),
-      ...options,
-      thread: this.#thread,
-      limits: { stallMs, bytesPerSecondMin },
-    });
+    const { stallMs, bytesPerSecondMin } = this.#config;
+    const limits = { stallMs, bytesPerSecondMin };
+    return new Registry({ ...this.#defaults(), ...options, thread: this.#thread, limits });
+  }
+
+  /** Looks what works and what does not, step by step (diagnosis.ts). @throws the signal's reason */
+  diagnose(host: string, options: RegistryOptions, signal: AbortSignal): AsyncGenerator<Finding> {
+    const { hostsDirectory, credentials, defaultScheme } = { ...this.#defaults(), ...options };
+    const parts = { thread: this.#thread, proxies: this.#proxies };
+    return diagnose(host, { ...parts, hostsDirectory, credentials, defaultScheme }, signal);
   }
 
   /** Ends transfers that are under way. */
   close(): Promise<void> {
     return this.#thread.close();
+  }
+
+  #defaults(): RegistryOptions {
+    const { hostsDirectories, dockerConfig } = this.#config;
+    const credentials = dockerConfig === '' ? {} : { credentials: dockerCredentials(dockerConfig) };
+    return { hostsDirectory: hostsDirectories.join(':'), ...credentials };
   }
 }

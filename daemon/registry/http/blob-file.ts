@@ -13,6 +13,9 @@ const FILE_MODE = 0o644;
 const readAt = promisify(read);
 
 export class BlobFile {
+  /** Time that the thread has spent in writes of all files: nothing could come from the network meanwhile. */
+  static writingMs = 0;
+
   readonly #fd: number;
   readonly #algorithm: string;
   #hash: Hash;
@@ -46,6 +49,7 @@ export class BlobFile {
 
   /** @throws ENOSPC and other errors of write(2); the file then ends with the last whole chunk. */
   append(chunk: Uint8Array): void {
+    const startedMs = performance.now();
     try {
       for (let done = 0; done < chunk.length; ) {
         done += writeSync(this.#fd, chunk, done, chunk.length - done, this.#sizeBytes + done);
@@ -53,6 +57,8 @@ export class BlobFile {
     } catch (error) {
       ftruncateSync(this.#fd, this.#sizeBytes);
       throw error;
+    } finally {
+      BlobFile.writingMs += performance.now() - startedMs;
     }
     this.#hash.update(chunk);
     this.#sizeBytes += chunk.length;

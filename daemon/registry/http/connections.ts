@@ -24,7 +24,6 @@ export class Connections {
   readonly #environment: ProxyEnvironment;
   readonly #perHostMax: number;
   readonly #dispatchers = new Map<string, Dispatcher>();
-  #trusted: readonly string[] | undefined;
 
   /** @param perHostMax connections to one host; further requests wait */
   constructor(environment: ProxyEnvironment, perHostMax: number) {
@@ -52,7 +51,7 @@ export class Connections {
   }
 
   #open(proxy: string | undefined, tls: Endpoint['tls'] | undefined, connectTimeoutMs: number): Dispatcher {
-    const trust = tls && { secureContext: this.#secureContext(tls), rejectUnauthorized: !tls.skipVerify };
+    const trust = tls && { secureContext: secureContextFor(tls), rejectUnauthorized: !tls.skipVerify };
     const options = {
       connections: this.#perHostMax,
       allowH2: false,
@@ -64,21 +63,20 @@ export class Connections {
       keepAliveTimeout: KEEP_ALIVE_MS,
     };
     if (proxy === undefined) return new Agent({ ...options, connect: { ...trust, timeout: connectTimeoutMs } });
-    const proxyTls = tls && { proxyTls: { secureContext: this.#secureContext({ ...tls, clients: [] }) } };
+    const proxyTls = tls && { proxyTls: { secureContext: secureContextFor({ ...tls, clients: [] }) } };
     const requestTls = trust && { requestTls: trust };
     return new ProxyAgent({ ...options, uri: proxy, ...requestTls, ...proxyTls, connectTimeout: connectTimeoutMs });
   }
+}
 
-  /** Made once for all connections: reading the authorities takes milliseconds. */
-  #secureContext({ authorities, clients }: Endpoint['tls']): SecureContext {
-    this.#trusted ??= trustedAuthorities();
-    return createSecureContext({
-      ca: [...this.#trusted, ...authorities],
-      cert: clients.map(({ certificate }) => certificate),
-      key: clients.map(({ key }) => key),
-      minVersion: 'TLSv1.2',
-    });
-  }
+/** Trust in the machine's authorities and those of an endpoint. Reading them takes milliseconds: one for all connections. */
+export function secureContextFor({ authorities, clients }: Endpoint['tls']): SecureContext {
+  return createSecureContext({
+    ca: [...trustedAuthorities(), ...authorities],
+    cert: clients.map(({ certificate }) => certificate),
+    key: clients.map(({ key }) => key),
+    minVersion: 'TLSv1.2',
+  });
 }
 
 function trustedAuthorities(): readonly string[] {

@@ -51,10 +51,11 @@ const MIRROR_ATTEMPTS_MAX = 3;
 const CONTENT_ATTEMPTS_MAX = 2;
 /** Progress that makes a broken connection no failure of the source. */
 const PROGRESS_BYTES = 1 << 20;
-/** A body is split into ranges when its rate has been seen for a while and the rest would still take long. */
+/** A body is split into ranges when its rate has been seen for a while, is low, and the rest would still take long. */
 const SPLIT_AFTER_MS = 500;
 const SPLIT_REST_MS = 2_000;
-const SPLIT_BYTES_MIN = 4 * RANGE_BYTES;
+const SPLIT_BYTES_PER_MS_MAX = 16_000;
+const SPLIT_BYTES_MIN = 8 * RANGE_BYTES;
 
 /** @throws RegistryError, RESOURCE_EXHAUSTED when the disk is full, the signal's reason; the file keeps what has come */
 export async function download(job: DownloadJob, context: DownloadContext): Promise<void> {
@@ -145,7 +146,7 @@ class Download {
     const answer = await this.#open(source, { first: offset }, this.#context.signal);
     // A registry without ranges sends the blob from its start.
     let skip = answer.status === 206 ? 0 : offset;
-    const startedMs = performance.now();
+    const startedMs = networkMs();
     let ranges: Ranges | undefined;
     try {
       for await (const chunk of paced(answer.body, limits, place)) {
@@ -156,7 +157,7 @@ class Download {
           throw contentError(place, `it sends more than ${sizeBytes} bytes`);
         this.#append(wanted.subarray(0, room));
         if (ranges !== undefined && file.sizeBytes === ranges.from) break;
-        if (ranges === undefined && this.#isWorthSplitting(answer, offset, performance.now() - startedMs)) {
+        if (ranges === undefined && this.#isWorthSplitting(answer, offset, networkMs() - startedMs)) {
           ranges = this.#split(source, answer.url);
         }
       }
@@ -226,7 +227,8 @@ class Download {
     if (elapsedMs < SPLIT_AFTER_MS || (status !== 206 && headers['accept-ranges'] !== 'bytes')) return false;
     const received = this.#file.sizeBytes - offset;
     const rest = this.#job.sizeBytes - this.#file.sizeBytes;
-    return received > 0 && rest >= SPLIT_BYTES_MIN && (rest / received) * elapsedMs > SPLIT_REST_MS;
+    const bytesPerMs = received / elapsedMs;
+    return rest >= SPLIT_BYTES_MIN && bytesPerMs < SPLIT_BYTES_PER_MS_MAX && rest / bytesPerMs > SPLIT_REST_MS;
   }
 
   /** Ranges that begin a little ahead, up to where the body goes on alone. */
@@ -257,6 +259,11 @@ class Download {
   #place({ endpoint }: DownloadSource): Place {
     return { host: endpoint.host, doing: this.#job.doing };
   }
+}
+
+/** A clock that stands still while the thread is held up by the disk. */
+function networkMs(): number {
+  return performance.now() - BlobFile.writingMs;
 }
 
 /** The error of the last host, which is the registry itself, with those of the mirrors before it. */

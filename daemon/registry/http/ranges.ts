@@ -7,30 +7,41 @@ import type { PaceLimits } from './pace';
 import { paced } from './pace';
 import { QUESTION_RETRIES, withRetries } from './retry';
 
-export const RANGE_BYTES = 4 << 20;
+export const RANGE_BYTES = 2 << 20;
 /** Ranges under way for one blob. */
 const WIDTH = 4;
 /** Ranges in memory, of all blobs. */
 const BUFFERS_MAX = 8;
 
-/** Permits to hold a range in memory, given out in the order they were asked for. */
+/** Memory of one range. */
+interface Slot {
+  readonly buffer: Buffer;
+  readonly release: () => void;
+}
+
+/** The memory for ranges, lent in the order in which it is asked for, and given back when nobody uses any. */
 export class RangeBudget {
-  #free = BUFFERS_MAX;
-  readonly #waiting: (() => void)[] = [];
+  #free: Buffer[] = [];
+  #lent = 0;
+  readonly #waiting: ((slot: Slot) => void)[] = [];
 
   /** @throws the signal's reason */
-  async acquire(signal: AbortSignal): Promise<() => void> {
+  async acquire(signal: AbortSignal): Promise<Slot> {
     signal.throwIfAborted();
-    if (this.#free > 0) this.#free -= 1;
-    else await this.#turn(signal);
-    return () => this.#release();
+    return this.#lent < BUFFERS_MAX ? this.#lend() : this.#turn(signal);
   }
 
-  #turn(signal: AbortSignal): Promise<void> {
+  #lend(): Slot {
+    this.#lent += 1;
+    const buffer = this.#free.pop() ?? Buffer.allocUnsafeSlow(RANGE_BYTES);
+    return { buffer, release: () => this.#takeBack(buffer) };
+  }
+
+  #turn(signal: AbortSignal): Promise<Slot> {
     return new Promise((resolve, reject) => {
-      const go = () => {
+      const go = (slot: Slot) => {
         signal.removeEventListener('abort', leave);
-        resolve();
+        resolve(slot);
       };
       const leave = () => {
         this.#waiting.splice(this.#waiting.indexOf(go), 1);
@@ -41,10 +52,11 @@ export class RangeBudget {
     });
   }
 
-  #release(): void {
-    const next = this.#waiting.shift();
-    if (next === undefined) this.#free += 1;
-    else next();
+  #takeBack(buffer: Buffer): void {
+    this.#lent -= 1;
+    this.#free.push(buffer);
+    this.#waiting.shift()?.(this.#lend());
+    if (this.#lent === 0) this.#free = [];
   }
 }
 
@@ -113,8 +125,11 @@ export class Ranges implements AsyncDisposable {
     const both = AbortSignal.any([signal, this.#stop.signal]);
     let release = () => {};
     const load = async () => {
-      release = await budget.acquire(both);
-      return withRetries(QUESTION_RETRIES, () => this.#read(first, end, both), both);
+      const slot = await budget.acquire(both);
+      release = slot.release;
+      const buffer = slot.buffer.subarray(0, end - first);
+      await withRetries(QUESTION_RETRIES, () => this.#read(buffer, first, both), both);
+      return buffer;
     };
     const bytes = load();
     // It may fail while an earlier one is still waited for.
@@ -122,16 +137,14 @@ export class Ranges implements AsyncDisposable {
     return { bytes, release: () => release() };
   }
 
-  async #read(first: number, end: number, signal: AbortSignal): Promise<Buffer> {
+  async #read(buffer: Buffer, first: number, signal: AbortSignal): Promise<void> {
     const { open, limits, place } = this.#options;
-    const answer = await open(first, end - 1, signal);
-    const buffer = Buffer.allocUnsafeSlow(end - first);
+    const answer = await open(first, first + buffer.length - 1, signal);
     let length = 0;
     for await (const chunk of paced(answer.body, limits, place)) {
       if (length + chunk.length > buffer.length) throw contentError(place, 'a range has more bytes than asked for');
       length += chunk.copy(buffer, length);
     }
     if (length < buffer.length) throw contentError(place, `a range ended after ${length} of ${buffer.length} bytes`);
-    return buffer;
   }
 }

@@ -48,10 +48,14 @@ export class Fixture implements AsyncDisposable {
     });
   }
 
-  client({ config = {}, env = {}, ...options }: ClientOptions = {}): Registry {
+  client({ config, env, ...options }: ClientOptions = {}): Registry {
+    return this.registries({ ...(config && { config }), ...(env && { env }) }).open(options);
+  }
+
+  registries({ config = {}, env = {} }: Pick<ClientOptions, 'config' | 'env'> = {}): Registries {
     const registries = new Registries({ ...CONFIG, hostsDirectories: [this.hostsDirectory], ...config }, env);
     this.#registries.push(registries);
-    return registries.open(options);
+    return registries;
   }
 
   /** hosts.toml of a host. */
