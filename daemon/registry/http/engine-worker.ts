@@ -30,7 +30,7 @@ async function start({ id, name, job }: Extract<ToEngine, { type: 'start' }>): P
   const progress = new ProgressReport(id);
   try {
     const result = await engine.run(name, job, {
-      authorize: (wanted) => authorize(id, wanted),
+      authorize: (wanted, signal) => authorize(id, wanted, signal),
       signal: stop.signal,
       onProgress: (offsetBytes) => progress.update(offsetBytes),
     });
@@ -44,14 +44,15 @@ async function start({ id, name, job }: Extract<ToEngine, { type: 'start' }>): P
   }
 }
 
-/** The daemon knows the credentials. */
-function authorize(id: number, wanted: AuthorizationRequest): Promise<string | undefined> {
+/** The daemon knows the credentials; it may have to ask somebody for them, who may never answer. */
+function authorize(id: number, wanted: AuthorizationRequest, signal: AbortSignal): Promise<string | undefined> {
   lastRequest += 1;
   const request = lastRequest;
-  return new Promise((resolve, reject) => {
+  return new Promise<string | undefined>((resolve, reject) => {
     authorizations.set(request, { resolve, reject });
+    signal.addEventListener('abort', () => reject(signal.reason), { once: true });
     send({ type: 'authorize', id, request, wanted });
-  });
+  }).finally(() => authorizations.delete(request));
 }
 
 /** Tells of progress a few times a second. */
@@ -96,7 +97,6 @@ parentPort?.on('message', (message: ToEngine) => {
       break;
     default: {
       const waiting = authorizations.get(message.request);
-      authorizations.delete(message.request);
       if (message.type === 'authorization') waiting?.resolve(message.value);
       else waiting?.reject(errorOf(message.failure));
     }

@@ -59,6 +59,20 @@ describeUnless(missingForRegistry())('a registry with user names', () => {
     });
   });
 
+  test('a call ends with its signal when nobody answers for credentials', async () => {
+    const stop = new AbortController();
+    const credentials = () => {
+      setImmediate(() => stop.abort(new Error('enough')));
+      return new Promise<undefined>(() => {});
+    };
+    const app = reference(server.host, 'app:1');
+    const target = { path: fixture.path('unanswered'), signal: stop.signal };
+
+    const fetching = fetchInto(fixture.client({ credentials }), app, descriptorOf(randomBytes(10)), target);
+
+    await expect(fetching).rejects.toThrow('enough');
+  });
+
   test('credentials do not follow a redirect to another host', async () => {
     const elsewhere = await FaultyProxy.start();
     elsewhere.plan = () => ({ kind: 'answer', status: 200, body: 'hello' });
