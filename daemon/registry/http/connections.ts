@@ -1,15 +1,26 @@
-// Connections to hosts, kept and shared by all requests with the same settings. It decides on proxies and trust; it
+// Requests over connections that are kept and shared by all with the same settings. It decides on proxies and trust; it
 // knows nothing of registries.
 
 import { existsSync, readFileSync } from 'node:fs';
+import http from 'node:http';
+import https from 'node:https';
+import type { Socket } from 'node:net';
+import type { Readable } from 'node:stream';
 import { createSecureContext, rootCertificates, type SecureContext } from 'node:tls';
-import { Agent, type Dispatcher, ProxyAgent } from 'undici';
-import type { Endpoint } from './endpoint';
+import type { Endpoint, TlsSettings } from './endpoint';
 import { type ProxyEnvironment, proxyFor } from './proxy';
+
+export interface SentRequest {
+  readonly method: string;
+  readonly headers: Readonly<Record<string, string>>;
+  readonly body: Uint8Array | Readable | undefined;
+  /** From the end of the request to the headers of its answer. */
+  readonly headersTimeoutMs: number;
+}
 
 /** Headers of one answer, all together. */
 const HEADER_BYTES_MAX = 64 * 1024;
-const HEADERS_TIMEOUT_MS = 60_000;
+/** A connection that nobody uses is closed after this time. */
 const KEEP_ALIVE_MS = 5_000;
 
 /** Where distributions keep the authorities that the machine trusts, the first one that is there. */
@@ -23,7 +34,7 @@ const AUTHORITY_FILES = [
 export class Connections {
   readonly #environment: ProxyEnvironment;
   readonly #perHostMax: number;
-  readonly #dispatchers = new Map<string, Dispatcher>();
+  readonly #agents = new Map<string, http.Agent>();
 
   /** @param perHostMax connections to one host; further requests wait */
   constructor(environment: ProxyEnvironment, perHostMax: number) {
@@ -31,46 +42,53 @@ export class Connections {
     this.#perHostMax = perHostMax;
   }
 
-  /** What sends requests for a URL with the trust and the time limits of an endpoint. */
-  to(url: URL, { tls, connectTimeoutMs }: Pick<Endpoint, 'tls' | 'connectTimeoutMs'>): Dispatcher {
+  /**
+   * Resolves with the headers of the answer; its body is the caller's to read or destroy.
+   * @throws errors of the network, and of the signal
+   */
+  request(
+    url: URL,
+    { tls, connectTimeoutMs }: Pick<Endpoint, 'tls' | 'connectTimeoutMs'>,
+    { method, headers, body, headersTimeoutMs }: SentRequest,
+    signal: AbortSignal,
+  ): Promise<http.IncomingMessage> {
+    const agent = this.#agentFor(url, tls);
+    const options = { agent, method, headers, signal, maxHeaderSize: HEADER_BYTES_MAX, insecureHTTPParser: false };
+    const request = (url.protocol === 'https:' ? https : http).request(url, options);
+    limitConnecting(request, connectTimeoutMs);
+    limitWaiting(request, headersTimeoutMs);
+    return new Promise((resolve, reject) => {
+      request.on('response', (answer) => {
+        // A body that breaks while nobody reads it must not end the process.
+        answer.on('error', () => {});
+        // An answer before the request was sent whole: the rest is not wanted.
+        if (!request.writableFinished) answer.once('close', () => request.destroy());
+        resolve(answer);
+      });
+      request.on('error', reject);
+      send(request, body, reject);
+    });
+  }
+
+  #agentFor(url: URL, tls: TlsSettings): http.Agent {
     const proxy = proxyFor(url, this.#environment);
-    const isSecure = url.protocol === 'https:' || (proxy ?? '').startsWith('https:');
-    const key = JSON.stringify([proxy, isSecure ? tls : undefined, connectTimeoutMs]);
-    let dispatcher = this.#dispatchers.get(key);
-    if (dispatcher === undefined) {
-      dispatcher = this.#open(proxy, isSecure ? tls : undefined, connectTimeoutMs);
-      this.#dispatchers.set(key, dispatcher);
+    const isSecure = url.protocol === 'https:';
+    const key = JSON.stringify([isSecure, proxy, isSecure || proxy?.startsWith('https:') ? tls : undefined]);
+    let agent = this.#agents.get(key);
+    if (agent === undefined) {
+      const common = { keepAlive: true, maxSockets: this.#perHostMax, timeout: KEEP_ALIVE_MS };
+      const proxyEnv = proxy === undefined ? {} : { proxyEnv: { HTTP_PROXY: proxy, HTTPS_PROXY: proxy } };
+      agent = isSecure
+        ? new https.Agent({ ...common, ...proxyEnv, ...trustOf(tls) })
+        : new http.Agent({ ...common, ...proxyEnv });
+      this.#agents.set(key, agent);
     }
-    return dispatcher;
-  }
-
-  async close(): Promise<void> {
-    const open = [...this.#dispatchers.values()];
-    this.#dispatchers.clear();
-    await Promise.all(open.map((dispatcher) => dispatcher.destroy()));
-  }
-
-  #open(proxy: string | undefined, tls: Endpoint['tls'] | undefined, connectTimeoutMs: number): Dispatcher {
-    const trust = tls && { secureContext: secureContextFor(tls), rejectUnauthorized: !tls.skipVerify };
-    const options = {
-      connections: this.#perHostMax,
-      allowH2: false,
-      pipelining: 1,
-      maxHeaderSize: HEADER_BYTES_MAX,
-      headersTimeout: HEADERS_TIMEOUT_MS,
-      // Bodies are watched by Pace, which also knows of those that are merely slow.
-      bodyTimeout: 0,
-      keepAliveTimeout: KEEP_ALIVE_MS,
-    };
-    if (proxy === undefined) return new Agent({ ...options, connect: { ...trust, timeout: connectTimeoutMs } });
-    const proxyTls = tls && { proxyTls: { secureContext: secureContextFor({ ...tls, clients: [] }) } };
-    const requestTls = trust && { requestTls: trust };
-    return new ProxyAgent({ ...options, uri: proxy, ...requestTls, ...proxyTls, connectTimeout: connectTimeoutMs });
+    return agent;
   }
 }
 
 /** Trust in the machine's authorities and those of an endpoint. Reading them takes milliseconds: one for all connections. */
-export function secureContextFor({ authorities, clients }: Endpoint['tls']): SecureContext {
+export function secureContextFor({ authorities, clients }: TlsSettings): SecureContext {
   return createSecureContext({
     ca: [...trustedAuthorities(), ...authorities],
     cert: clients.map(({ certificate }) => certificate),
@@ -79,8 +97,49 @@ export function secureContextFor({ authorities, clients }: Endpoint['tls']): Sec
   });
 }
 
+function trustOf(tls: TlsSettings) {
+  return { secureContext: secureContextFor(tls), rejectUnauthorized: !tls.skipVerify };
+}
+
 function trustedAuthorities(): readonly string[] {
   const named = process.env['SSL_CERT_FILE'];
   const file = [...(named === undefined ? [] : [named]), ...AUTHORITY_FILES].find((path) => existsSync(path));
   return file === undefined ? rootCertificates : [readFileSync(file, 'utf8')];
+}
+
+function send(request: http.ClientRequest, body: SentRequest['body'], onError: (error: unknown) => void): void {
+  if (body === undefined || body instanceof Uint8Array) {
+    request.end(body);
+    return;
+  }
+  body.on('error', (error) => {
+    onError(error);
+    request.destroy();
+  });
+  request.on('close', () => body.destroy());
+  body.pipe(request);
+}
+
+/** Time for a new connection, without the wait for one to become free. */
+function limitConnecting(request: http.ClientRequest, timeoutMs: number): void {
+  request.once('socket', (socket: Socket & { encrypted?: boolean }) => {
+    if (request.reusedSocket) return;
+    const timer = setTimeout(() => request.destroy(coded('no connection', 'ETIMEDOUT')), timeoutMs);
+    const done = () => clearTimeout(timer);
+    socket.once(socket.encrypted === true ? 'secureConnect' : 'connect', done);
+    request.once('close', done);
+  });
+}
+
+function limitWaiting(request: http.ClientRequest, timeoutMs: number): void {
+  request.once('finish', () => {
+    const timer = setTimeout(() => request.destroy(coded('no answer', 'ERR_HEADERS_TIMEOUT')), timeoutMs);
+    const done = () => clearTimeout(timer);
+    request.once('response', done);
+    request.once('close', done);
+  });
+}
+
+function coded(message: string, code: string): Error {
+  return Object.assign(new Error(message), { code });
 }

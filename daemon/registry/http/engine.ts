@@ -55,8 +55,4 @@ export class Engine {
         return upload(job as UploadJob, shared);
     }
   }
-
-  close(): Promise<void> {
-    return this.#connections.close();
-  }
 }

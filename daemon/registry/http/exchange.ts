@@ -1,8 +1,8 @@
 // One request and its answer: authorization, redirects and the words for what fails. Bodies of answers are streams; who
 // asks reads or destroys them.
 
+import type { IncomingHttpHeaders, IncomingMessage } from 'node:http';
 import type { Readable } from 'node:stream';
-import type { Dispatcher } from 'undici';
 import type { Connections } from './connections';
 import type { Endpoint } from './endpoint';
 import { failureAt, networkError, type Place, type StatusAnswer } from './failure';
@@ -30,7 +30,7 @@ export interface HttpAnswer {
   readonly challenges: readonly string[];
   /** Where it came from in the end. */
   readonly url: string;
-  readonly body: Dispatcher.ResponseData['body'];
+  readonly body: IncomingMessage;
 }
 
 export interface AuthorizationRequest {
@@ -49,6 +49,7 @@ const REDIRECT_STATUSES = [301, 302, 303, 307, 308];
 const DRAIN_BYTES = 16 * 1024;
 const ERROR_BODY_BYTES = 16 * 1024;
 const ERROR_BODY_TIMEOUT_MS = 10_000;
+const HEADERS_TIMEOUT_MS = 60_000;
 const USER_AGENT = 'gantry';
 
 export function placeOf({ endpoint, doing }: Pick<HttpRequest, 'endpoint' | 'doing'>): Place {
@@ -96,7 +97,15 @@ export async function errorAnswer({ status, headers, body }: HttpAnswer): Promis
 }
 
 export async function drain({ body }: HttpAnswer): Promise<void> {
-  await body.dump({ limit: DRAIN_BYTES }).catch(() => {});
+  let length = 0;
+  try {
+    for await (const chunk of body as AsyncIterable<Buffer>) {
+      length += chunk.length;
+      if (length > DRAIN_BYTES) break;
+    }
+  } catch {
+    // Its status and headers are known.
+  }
 }
 
 async function follow(
@@ -146,25 +155,21 @@ async function send(
     : {};
   const headers = { 'user-agent': USER_AGENT, 'accept-encoding': 'identity', ...request.headers, ...own };
   const clients = isSameOrigin(url.href, endpoint.url) ? endpoint.tls.clients : [];
-  const dispatcher = connections.to(url, { ...endpoint, tls: { ...endpoint.tls, clients } });
+  const settings = { ...endpoint, tls: { ...endpoint.tls, clients } };
+  const { headersTimeoutMs = HEADERS_TIMEOUT_MS } = request;
   try {
-    const answer = await dispatcher.request({
-      origin: url.origin,
-      path: url.pathname + url.search,
-      method,
-      headers,
+    const answer = await connections.request(
+      url,
+      settings,
+      { method, headers, body: body?.(), headersTimeoutMs },
       signal,
-      body: body?.() ?? null,
-      ...(request.headersTimeoutMs === undefined ? {} : { headersTimeout: request.headersTimeoutMs }),
-    });
-    // A body that breaks while nobody reads it must not end the process.
-    answer.body.on('error', () => {});
+    );
     return {
-      status: answer.statusCode,
+      status: answer.statusCode ?? 0,
       headers: joined(answer.headers),
-      challenges: [answer.headers['www-authenticate'] ?? []].flat(),
+      challenges: [answer.headersDistinct['www-authenticate'] ?? []].flat(),
       url: url.href,
-      body: answer.body,
+      body: answer,
     };
   } catch (error) {
     signal.throwIfAborted();
@@ -173,7 +178,7 @@ async function send(
   }
 }
 
-function joined(headers: Dispatcher.ResponseData['headers']): Record<string, string> {
+function joined(headers: IncomingHttpHeaders): Record<string, string> {
   const result: Record<string, string> = Object.create(null);
   for (const [name, value] of Object.entries(headers)) {
     if (value !== undefined) result[name] = Array.isArray(value) ? value.join(', ') : value;

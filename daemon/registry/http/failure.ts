@@ -179,13 +179,11 @@ const NETWORK_MEANING: Readonly<Record<string, NetworkMeaning>> = {
   EHOSTUNREACH: { cause: 'tcp: no route to it', canRetry: true },
   ENETUNREACH: { cause: 'tcp: no route to it', canRetry: true },
   ETIMEDOUT: SILENT,
-  UND_ERR_CONNECT_TIMEOUT: SILENT,
   ECONNRESET: BROKEN,
   EPIPE: BROKEN,
-  UND_ERR_SOCKET: BROKEN,
-  UND_ERR_RES_CONTENT_LENGTH_MISMATCH: BROKEN,
-  UND_ERR_HEADERS_TIMEOUT: { cause: 'http: no answer came in time', canRetry: true },
-  UND_ERR_HEADERS_OVERFLOW: { cause: 'http: the headers of its answer are too large', kind: 'failed precondition' },
+  ERR_STREAM_PREMATURE_CLOSE: BROKEN,
+  ERR_HEADERS_TIMEOUT: { cause: 'http: no answer came in time', canRetry: true },
+  HPE_HEADER_OVERFLOW: { cause: 'http: the headers of its answer are too large', kind: 'failed precondition' },
   DEPTH_ZERO_SELF_SIGNED_CERT: UNTRUSTED,
   SELF_SIGNED_CERT_IN_CHAIN: UNTRUSTED,
   UNABLE_TO_VERIFY_LEAF_SIGNATURE: UNTRUSTED,
@@ -203,8 +201,6 @@ const NETWORK_MEANING: Readonly<Record<string, NetworkMeaning>> = {
   ERR_SSL_WRONG_VERSION_NUMBER: NO_TLS,
   ERR_SSL_PACKET_LENGTH_TOO_LONG: NO_TLS,
   EPROTO: NO_TLS,
-  UND_ERR_PRX_TLS: { cause: 'proxy: its certificate is for other names', kind: 'failed precondition' },
-  UND_ERR_PRX_CONN: { cause: 'proxy: it broke the connection', canRetry: true },
 };
 
 /** The error for a request that got no answer, or whose answer broke off. */
@@ -220,16 +216,14 @@ export function networkError(place: Place, error: unknown): RegistryError {
 }
 
 function otherMeaning(code: string, message: string): NetworkMeaning {
-  if (message.includes('Proxy response')) return { cause: `proxy: it refuses to connect: ${printable(message)}` };
-  if (message.includes('Proxy Authentication'))
-    return { cause: 'proxy: it wants other credentials: put them into its URL' };
+  if (code === 'ERR_PROXY_TUNNEL') return { cause: `proxy: it refuses to connect: ${printable(message)}` };
   if (code.startsWith('HPE_')) return { cause: 'http: its answer is not HTTP', kind: 'failed precondition' };
   if (/^(ERR_SSL_|ERR_TLS_|CERT_|CRL_)/.test(code))
     return { cause: `tls: ${printable(message)}`, kind: 'failed precondition' };
   return { cause: printable(message), kind: 'unknown' };
 }
 
-/** The code of an error or, as fetches wrap theirs, of what caused it. */
+/** The code of an error or of what caused it. */
 function codeOf(error: unknown): string {
   for (let at = error, depth = 0; typeof at === 'object' && at !== null && depth < 4; depth += 1) {
     const { code, cause } = at as { code?: unknown; cause?: unknown };
