@@ -1,13 +1,24 @@
 // Reading and writing the control files of cgroups, with the errors of runc.
 
-import { closeSync, constants, existsSync, openSync, readdirSync, readFileSync, rmdirSync, writeSync } from 'node:fs';
-import { join } from 'node:path';
+import {
+  closeSync,
+  constants,
+  existsSync,
+  mkdirSync,
+  openSync,
+  readdirSync,
+  readFileSync,
+  rmdirSync,
+  writeSync,
+} from 'node:fs';
+import { dirname, join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { isErrno, messageOf, unknown } from '../../proto/errors';
 import { errorText } from '../failure';
 
 const COUNT_MAX = (1n << 64n) - 1n;
 const DEPTH_MAX = 64;
+const GROUP_MODE = 0o755;
 const PIDS_NAMED_MAX = 10;
 const REMOVE_RETRIES_MAX = 12;
 const REMOVE_WAIT_MIN_MS = 1;
@@ -98,6 +109,20 @@ export function readPids(directory: string, depth = 0): number[] {
   const own = text === '' ? [] : text.split('\n').map(Number);
   if (depth >= DEPTH_MAX) return own;
   return own.concat(...subgroups(directory).map((name) => readPids(join(directory, name), depth + 1)));
+}
+
+/** With those above it, one by one: what Node makes at once fails without the reason. One that exists is taken over. */
+export function makeGroup(path: string): void {
+  try {
+    mkdirSync(path, GROUP_MODE);
+  } catch (error) {
+    if (isErrno(error, 'EEXIST')) return;
+    if (!isErrno(error, 'ENOENT')) {
+      throw unknown(`unable to apply cgroup configuration: mkdir ${path}: ${errorText(error)}`, { cause: error });
+    }
+    makeGroup(dirname(path));
+    makeGroup(path);
+  }
 }
 
 /** As Cgroup.checkVacant(), for one directory. @param isFrozen - of one that exists */

@@ -1,16 +1,15 @@
 // cgroup v1: one directory in each mounted hierarchy (kernel: admin-guide/cgroup-v1).
 
-import { mkdirSync } from 'node:fs';
 import { dirname } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { isErrno, unknown } from '../../proto/errors';
-import { errorText } from '../failure';
 import { watchOom } from '../native';
 import type { CgroupHierarchy } from '../plan/mounts';
 import type { LinuxResources } from '../spec';
 import type { Cgroup, EncodedStats } from './cgroup';
 import {
   checkVacant,
+  makeGroup,
   pathBelow,
   readControl,
   readKeyed,
@@ -32,7 +31,6 @@ const FREEZE_ATTEMPTS_MAX = 1000;
 const FREEZE_WAIT_MS = 1;
 /** A process in the middle of a fork can keep a group from freezing until it is thawed once. */
 const FREEZE_ATTEMPTS_PER_THAW = 25;
-const GROUP_MODE = 0o755;
 const SIGKILL = 9;
 
 export class CgroupV1 implements Cgroup {
@@ -198,18 +196,6 @@ export function signalEach(pids: readonly number[], signal: number): void {
     } catch (error) {
       if (!isErrno(error, 'ESRCH')) throw error;
     }
-  }
-}
-
-function makeGroup(path: string): void {
-  try {
-    mkdirSync(path, GROUP_MODE);
-  } catch (error) {
-    if (isErrno(error, 'EEXIST')) return;
-    if (!isErrno(error, 'ENOENT')) {
-      throw unknown(`unable to apply cgroup configuration: mkdir ${path}: ${errorText(error)}`, { cause: error });
-    }
-    mkdirSync(path, { recursive: true, mode: GROUP_MODE });
   }
 }
 

@@ -1,6 +1,6 @@
 // cgroup v2: one directory for everything (kernel: admin-guide/cgroup-v2).
 
-import { mkdirSync, readFileSync, watch } from 'node:fs';
+import { readFileSync, watch } from 'node:fs';
 import { dirname, join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { isErrno, unknown } from '../../proto/errors';
@@ -9,6 +9,7 @@ import type { LinuxResources } from '../spec';
 import type { Cgroup, EncodedStats } from './cgroup';
 import {
   checkVacant,
+  makeGroup,
   pathBelow,
   readControl,
   readKeyed,
@@ -25,7 +26,6 @@ import { applyResources } from './v2-resources';
 
 const FREEZE_ATTEMPTS_MAX = 2000;
 const FREEZE_WAIT_MS = 1;
-const GROUP_MODE = 0o755;
 const SIGKILL = 9;
 
 export class CgroupV2 implements Cgroup {
@@ -42,8 +42,8 @@ export class CgroupV2 implements Cgroup {
   }
 
   create(): void {
+    makeGroup(this.path);
     try {
-      mkdirSync(this.path, { recursive: true, mode: GROUP_MODE });
       enableControllers(dirname(this.path));
     } catch (error) {
       throw unknown(`unable to apply cgroup configuration: ${this.path}: ${errorText(error)}`, { cause: error });
