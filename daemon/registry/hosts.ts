@@ -19,8 +19,8 @@ export interface HostEndpoint extends Endpoint {
   readonly mayBePlain: boolean;
 }
 
-export const ALL_CAPABILITIES: readonly Capability[] = ['pull', 'resolve', 'push'];
-export const CONNECT_TIMEOUT_MS = 30_000;
+const ALL_CAPABILITIES: readonly Capability[] = ['pull', 'resolve', 'push'];
+const CONNECT_TIMEOUT_MS = 10_000;
 const DEFAULT_DIRECTORY = '_default';
 /** Docker's own names for its registry. */
 const HOSTS_RENAMED: Readonly<Record<string, string>> = { 'docker.io': 'registry-1.docker.io' };

@@ -52,7 +52,7 @@ export class Connections {
     { method, headers, body, headersTimeoutMs }: SentRequest,
     signal: AbortSignal,
   ): Promise<http.IncomingMessage> {
-    const agent = this.#agentFor(url, tls);
+    const agent = this.#agentFor(url, tls, connectTimeoutMs);
     const options = { agent, method, headers, signal, maxHeaderSize: HEADER_BYTES_MAX, insecureHTTPParser: false };
     const request = (url.protocol === 'https:' ? https : http).request(url, options);
     limitConnecting(request, connectTimeoutMs);
@@ -70,17 +70,17 @@ export class Connections {
     });
   }
 
-  #agentFor(url: URL, tls: TlsSettings): http.Agent {
+  #agentFor(url: URL, tls: TlsSettings, connectTimeoutMs: number): http.Agent {
     const proxy = proxyFor(url, this.#environment);
     const isSecure = url.protocol === 'https:';
-    const key = JSON.stringify([isSecure, proxy, isSecure || proxy?.startsWith('https:') ? tls : undefined]);
+    const key = JSON.stringify([proxy, isSecure && [tls, proxy && connectTimeoutMs]]);
     let agent = this.#agents.get(key);
     if (agent === undefined) {
-      const common = { keepAlive: true, maxSockets: this.#perHostMax, timeout: KEEP_ALIVE_MS };
-      const proxyEnv = proxy === undefined ? {} : { proxyEnv: { HTTP_PROXY: proxy, HTTPS_PROXY: proxy } };
-      agent = isSecure
-        ? new https.Agent({ ...common, ...proxyEnv, ...trustOf(tls) })
-        : new http.Agent({ ...common, ...proxyEnv });
+      const kept = { keepAlive: true, maxSockets: this.#perHostMax, timeout: KEEP_ALIVE_MS };
+      const common = proxy === undefined ? kept : { ...kept, proxyEnv: { HTTP_PROXY: proxy, HTTPS_PROXY: proxy } };
+      if (!isSecure) agent = new http.Agent(common);
+      else if (proxy === undefined) agent = new https.Agent({ ...common, ...trustOf(tls) });
+      else agent = new TunnelAgent({ ...common, ...trustOf(tls) }, connectTimeoutMs);
       this.#agents.set(key, agent);
     }
     return agent;
@@ -122,13 +122,41 @@ function send(request: http.ClientRequest, body: SentRequest['body'], onError: (
 
 /** Time for a new connection, without the wait for one to become free. */
 function limitConnecting(request: http.ClientRequest, timeoutMs: number): void {
-  request.once('socket', (socket: Socket & { encrypted?: boolean }) => {
-    if (request.reusedSocket) return;
-    const timer = setTimeout(() => request.destroy(coded('no connection', 'ETIMEDOUT')), timeoutMs);
+  request.once('socket', (socket: Socket & { encrypted?: boolean; secureConnecting?: boolean }) => {
+    // A kept one, or a tunnel, which comes when it is ready.
+    if (!socket.connecting && socket.secureConnecting !== true) return;
+    const timer = setTimeout(() => request.destroy(noConnection()), timeoutMs);
     const done = () => clearTimeout(timer);
     socket.once(socket.encrypted === true ? 'secureConnect' : 'connect', done);
     request.once('close', done);
   });
+}
+
+/** Agent for https through a proxy, with a limit for the time that a tunnel takes. */
+class TunnelAgent extends https.Agent {
+  readonly #timeoutMs: number;
+
+  constructor(options: https.AgentOptions, timeoutMs: number) {
+    super(options);
+    this.#timeoutMs = timeoutMs;
+  }
+
+  override createConnection(...[options, callback]: Parameters<https.Agent['createConnection']>) {
+    let isLate = false;
+    const timer = setTimeout(() => {
+      isLate = true;
+      callback?.(noConnection(), undefined as never);
+    }, this.#timeoutMs);
+    return super.createConnection(options, (error, socket) => {
+      clearTimeout(timer);
+      if (isLate) socket?.destroy();
+      else callback?.(error, socket);
+    });
+  }
+}
+
+function noConnection(): Error {
+  return coded('no connection', 'ETIMEDOUT');
 }
 
 function limitWaiting(request: http.ClientRequest, timeoutMs: number): void {

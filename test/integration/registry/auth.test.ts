@@ -59,6 +59,27 @@ describeUnless(missingForRegistry())('a registry with user names', () => {
     });
   });
 
+  test('credentials do not go to another host that takes the bytes of an upload', async () => {
+    const elsewhere = await FaultyProxy.start();
+    elsewhere.plan = () => ({ kind: 'answer', status: 201 });
+    const proxy = await FaultyProxy.start(server.port);
+    proxy.plan = ({ method, headers }) =>
+      method === 'POST' && headers.authorization !== undefined
+        ? { kind: 'answer', status: 202, headers: { location: `http://${elsewhere.host}/upload?id=1` } }
+        : undefined;
+    const client = fixture.client({ credentials: credentialsOf({ [proxy.host]: ALICE }).source });
+    const bytes = randomBytes(1000);
+
+    await pushBytes(client, reference(proxy.host, 'app:1'), { bytes, path: fixture.path('elsewhere') });
+
+    expect(elsewhere.requests).toHaveLength(1);
+    const [{ method, url, headers } = {}] = elsewhere.requests;
+    expect(`${method} ${url}`).toBe(`PUT /upload?id=1&digest=${encodeURIComponent(descriptorOf(bytes).digest)}`);
+    expect(headers).not.toHaveProperty('authorization');
+    await proxy.close();
+    await elsewhere.close();
+  });
+
   test('a call ends with its signal when nobody answers for credentials', async () => {
     const stop = new AbortController();
     const credentials = () => {

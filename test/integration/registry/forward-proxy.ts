@@ -8,6 +8,10 @@ export class ForwardProxy {
   readonly requests: string[] = [];
   /** Refuses every request with this status. */
   refusal: number | undefined;
+  /** Takes requests and says nothing. */
+  isSilent = false;
+  /** Holds every tunnel up for this time once some bytes have come back. */
+  pauseMs = 0;
   readonly #server: http.Server;
   readonly #sockets = new Set<net.Socket>();
 
@@ -40,12 +44,14 @@ export class ForwardProxy {
       socket.end(`HTTP/1.1 ${this.refusal} Refused\r\ncontent-length: 0\r\n\r\n`);
       return;
     }
+    if (this.isSilent) return;
     // Names of tests stand for this machine.
     const port = Number(/:(\d+)$/.exec(request.url ?? '')?.[1]);
     const upstream = net.connect(port, '127.0.0.1', () => {
       socket.write('HTTP/1.1 200 Connection established\r\n\r\n');
       if (head.length > 0) upstream.write(head);
       upstream.pipe(socket).pipe(upstream);
+      if (this.pauseMs > 0) holdUp(upstream, socket, this.pauseMs);
     });
     this.#sockets.add(upstream);
     upstream.on('error', () => socket.destroy());
@@ -67,4 +73,18 @@ export class ForwardProxy {
     upstream.on('error', () => response.destroy());
     request.pipe(upstream);
   }
+}
+
+const BYTES_BEFORE_PAUSE = 256 * 1024;
+
+function holdUp(upstream: net.Socket, socket: net.Socket, ms: number): void {
+  let bytes = 0;
+  upstream.on('data', (chunk: Buffer) => {
+    const before = bytes;
+    bytes += chunk.length;
+    if (before >= BYTES_BEFORE_PAUSE || bytes < BYTES_BEFORE_PAUSE) return;
+    upstream.unpipe(socket);
+    upstream.pause();
+    setTimeout(() => upstream.pipe(socket), ms);
+  });
 }

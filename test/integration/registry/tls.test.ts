@@ -140,8 +140,45 @@ describeUnless(missingForRegistry())('a registry with TLS', () => {
     await plain.kill();
   });
 
+  test('dial_timeout limits the time for a tunnel, but not that for what goes through it', async () => {
+    const proxy = await ForwardProxy.start();
+    const host = `registry.test:${server.port}`;
+    fixture.configure(host, 'skip_verify = true\ndial_timeout = "1s"\n');
+    const client = () => fixture.client({ env: { HTTPS_PROXY: proxy.url } });
+    const bytes = randomBytes(4_000_000);
+    await pushBytes(client(), reference(host, 'app:1'), { bytes, path: fixture.path('tunnelled') });
+
+    proxy.pauseMs = 3000;
+    proxy.requests.length = 0;
+    const got = await fetchInto(client(), reference(host, 'app:1'), descriptorOf(bytes), {
+      path: fixture.path('slow'),
+    });
+    expect(got.bytes.equals(bytes)).toBe(true);
+    expect(proxy.requests).toHaveLength(1);
+
+    proxy.isSilent = true;
+    await expect(client().resolve(reference(host, 'app:1'), NEVER)).rejects.toMatchObject({
+      kind: 'unavailable',
+      message: expect.stringContaining('tcp: it does not answer: check address, port, firewall and proxy (ETIMEDOUT)'),
+    });
+    await proxy.close();
+  });
+
+  test('dial_timeout limits the time for a connection with TLS', async () => {
+    const silent = net.createServer((socket) => socket.resume()).listen(0, '127.0.0.1');
+    await new Promise((resolve) => silent.once('listening', resolve));
+    const host = `127.0.0.1:${(silent.address() as AddressInfo).port}`;
+    fixture.configure(host, 'skip_verify = true\ndial_timeout = "300ms"\n');
+
+    await expect(fixture.client().resolve(reference(host, 'app:1'), NEVER)).rejects.toMatchObject({
+      kind: 'unavailable',
+      message: expect.stringContaining('tcp: it does not answer'),
+    });
+    silent.close();
+  });
+
   test('what does not answer, or not with TLS, is told apart', async () => {
-    const silent = net.createServer(() => {}).listen(0, '127.0.0.1');
+    const silent = net.createServer((socket) => socket.resume()).listen(0, '127.0.0.1');
     await new Promise((resolve) => silent.once('listening', resolve));
     const closed = `127.0.0.1:${(silent.address() as AddressInfo).port}`;
     const chatty = net.createServer((socket) => socket.resume().end('220 mail.test ESMTP\r\n')).listen(0, '127.0.0.1');
