@@ -26,9 +26,9 @@ export const SECOND_LAYER_EFFECTS: Record<string, string | undefined> = {
 /** Returns the path of the image file; made on first use, which takes about half a minute. A change of it needs a new name. */
 export function debianImage(): Promise<string> {
   return cached('images/debian-2.tar', async (scratch) => {
-    const [base, second] = [`${scratch}.base.tar`, `${scratch}.second.tar`];
+    const base = await debianBase();
+    const second = `${scratch}.second.tar`;
     try {
-      await bootstrap(base);
       await writeLayerTar(second, secondLayer());
       await writeImage(scratch, {
         name: DEBIAN_IMAGE,
@@ -40,10 +40,14 @@ export function debianImage(): Promise<string> {
         },
       });
     } finally {
-      fs.rmSync(base, { force: true });
       fs.rmSync(second, { force: true });
     }
   });
+}
+
+/** Returns the path of the first layer, an uncompressed tar archive. */
+export function debianBase(): Promise<string> {
+  return cached('images/debian-base-1.tar', bootstrap);
 }
 
 async function bootstrap(target: string): Promise<void> {
@@ -61,7 +65,8 @@ async function bootstrap(target: string): Promise<void> {
   await mustRun(command, { env, timeoutMs: BOOTSTRAP_TIMEOUT_MS });
 }
 
-function secondLayer(): LayerEntry[] {
+/** Needs the layer of debianBase() below it. */
+export function secondLayer(): LayerEntry[] {
   const added = SECOND_LAYER_EFFECTS['/opt/second/added']!;
   return [
     { name: 'opt/second/', type: 'directory', mode: 0o750, uid: 33, gid: 33 },

@@ -3,9 +3,9 @@
 
 import { createHash } from 'node:crypto';
 import fs from 'node:fs';
-import { Transform } from 'node:stream';
+import { PassThrough, Transform } from 'node:stream';
 import { pipeline } from 'node:stream/promises';
-import { createGzip } from 'node:zlib';
+import { createGzip, createZstdCompress } from 'node:zlib';
 import { type Header, pack } from 'tar-stream';
 
 /** One thing in a layer. `name` has no leading slash; folders end with one. */
@@ -21,11 +21,15 @@ export interface ImageDefaults {
   readonly WorkingDir: string;
 }
 
+export type LayerCompression = 'gzip' | 'zstd' | 'none';
+
 export interface ImagePlan {
   /** The name that importers give to the image. */
   readonly name: string;
   /** Paths of uncompressed tar files, base first. */
   readonly layerTars: readonly string[];
+  /** How each layer is stored; gzip where nothing is said. */
+  readonly compressions?: readonly LayerCompression[];
   readonly defaults: ImageDefaults;
 }
 
@@ -51,7 +55,7 @@ export async function writeImage(target: string, plan: ImagePlan): Promise<void>
   const layers: CompressedLayer[] = [];
   try {
     for (const [index, tar] of plan.layerTars.entries()) {
-      layers.push(await compressLayer(tar, `${target}.layer${index}`));
+      layers.push(await compressLayer(tar, `${target}.layer${index}`, plan.compressions?.[index] ?? 'gzip'));
     }
     const config = configBlob(plan.defaults, layers);
     const manifest = jsonBlob('application/vnd.oci.image.manifest.v1+json', {
@@ -79,7 +83,9 @@ export async function writeLayerTar(target: string, entries: readonly LayerEntry
   await written;
 }
 
-async function compressLayer(tar: string, target: string): Promise<CompressedLayer> {
+const LAYER_TAR = 'application/vnd.oci.image.layer.v1.tar';
+
+async function compressLayer(tar: string, target: string, compression: LayerCompression): Promise<CompressedLayer> {
   const plain = createHash('sha256');
   const compressed = createHash('sha256');
   const tee = (hash: ReturnType<typeof createHash>) =>
@@ -89,9 +95,10 @@ async function compressLayer(tar: string, target: string): Promise<CompressedLay
         done(null, chunk);
       },
     });
-  await pipeline(fs.createReadStream(tar), tee(plain), createGzip(), tee(compressed), fs.createWriteStream(target));
+  const compress = { gzip: createGzip, zstd: createZstdCompress, none: () => new PassThrough() }[compression]();
+  await pipeline(fs.createReadStream(tar), tee(plain), compress, tee(compressed), fs.createWriteStream(target));
   return {
-    mediaType: 'application/vnd.oci.image.layer.v1.tar+gzip',
+    mediaType: compression === 'none' ? LAYER_TAR : `${LAYER_TAR}+${compression}`,
     digest: `sha256:${compressed.digest('hex')}`,
     size: fs.statSync(target).size,
     source: { path: target },

@@ -3,11 +3,13 @@
 
 import { busyboxImage } from '../images/busybox';
 import { debianImage } from '../images/debian';
+import { LAYERED, type LayeredName, layeredImage } from '../images/layered';
 import { installedContainerd, unpackedContainerd, unpackedCriu } from './clients';
 
 async function main(): Promise<void> {
   await installedContainerd();
   await Promise.all([unpackedContainerd(), unpackedCriu(), busyboxImage(), debianImage()]);
+  for (const name of Object.keys(LAYERED)) await layeredImage(name as LayeredName);
 }
 
 main().catch((error: unknown) => {
