@@ -1,4 +1,5 @@
-// gantry images: ls, rm, tag, label, check, unpack; from other files pull, push, import, export, mount, unmount.
+// gantry images: ls, rm, tag, label, check, unpack; from other files pull, push, import, export, inspect, history, prune,
+// mount, unmount.
 
 import type { Command } from 'commander';
 import { isAlreadyExists, isNotFound, messageOf } from '../../proto/errors';
@@ -15,6 +16,7 @@ import { orElsewhere, type Session } from '../session';
 import { type ProgressForm, progressOption, reporterFor } from '../transfer/report';
 import { parseLabels } from '../values';
 import { registerArchives } from './image-archives';
+import { registerDetails } from './image-details';
 import { registerImageFiles } from './image-files';
 import { registerRegistry } from './image-registry';
 import { action, forEach, group, listOptions } from './shared';
@@ -49,6 +51,7 @@ export function registerImages(program: Command): void {
     .action(action(unpackOne));
   registerRegistry(images);
   registerArchives(images);
+  registerDetails(images);
   registerImageFiles(images);
 }
 

@@ -10,7 +10,7 @@ import type { Duplex } from '../client';
 import type { Session } from '../session';
 
 /** Bytes that may be under way to this client. */
-const WINDOW_BYTES = 1 << 20;
+const WINDOW_BYTES = 2 << 20;
 /** Largest piece in one message, when that much is granted. */
 const PIECE_BYTES = 256 << 10;
 

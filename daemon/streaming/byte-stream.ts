@@ -6,8 +6,8 @@ import { invalidArgument } from '../../proto/errors';
 import { Data, WindowUpdate } from '../../proto/generated/containerd.types.transfer';
 import type { Stream } from './stream';
 
-/** Bytes that a sender may have under way to this daemon. containerd grants 64 KiB, which costs a wait every two messages. */
-export const RECEIVE_WINDOW_BYTES = 1 << 20;
+/** Bytes that a sender may have under way to this daemon. With containerd's 64 KiB it waits after every second message. */
+const RECEIVE_WINDOW_BYTES = 2 << 20;
 /** Largest piece in one message; containerd sends 32 KiB, and so does this daemon unless it was granted more. */
 const SEND_PIECE_BYTES = 256 << 10;
 

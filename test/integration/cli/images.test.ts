@@ -74,6 +74,34 @@ suite('gantry images', () => {
     expect((await run('images', 'unmount', target)).code).toBe(4);
   });
 
+  test('inspect, history and prune tell what images are made of and remove those that nobody uses', async () => {
+    const [inspected] = JSON.parse((await run('images', 'inspect', 'busybox')).stdout);
+    expect(inspected).toMatchObject({
+      name: 'docker.io/library/busybox:latest',
+      platform: expect.stringMatching(/^linux/),
+    });
+    expect(inspected.manifest.layers).toHaveLength(2);
+    expect(inspected.configuration.config.Cmd).toEqual(['sh']);
+    expect(await run('images', 'inspect', 'nothing')).toMatchObject({ code: 4 });
+
+    const layers = (await run('images', 'history', '--quiet', 'busybox')).stdout.trim().split('\n');
+    expect(layers).toEqual(inspected.manifest.layers.map(({ digest }: { digest: string }) => digest).reverse());
+
+    const byDigest = `import@${inspected.target.digest}`;
+    const prune = (...flags: string[]) => run('-n', 'prune', 'images', 'prune', ...flags);
+    await run('-n', 'prune', 'images', 'import', archives.oci);
+    await run('-n', 'prune', 'images', 'import', '--name', 'used:1', archives.oci);
+    expect((await run('-n', 'prune', 'images', 'tag', 'busybox', byDigest)).stdout).toContain('@sha256:');
+    expect((await run('-n', 'prune', 'containers', 'create', 'used:1', 'c1')).code).toBe(0);
+    expect((await prune('--dry-run')).stdout).toMatch(/import@sha256:[0-9a-f]+\n$/);
+    expect((await prune()).stdout).toMatch(/import@sha256:[0-9a-f]+\n$/);
+    expect((await prune()).stderr).toBe('nothing to remove\n');
+    expect((await prune('--all')).stdout).toBe('docker.io/library/busybox:latest\n');
+    expect((await run('-n', 'prune', 'images', 'ls', '-q')).stdout).toBe('docker.io/library/used:1\n');
+    await run('-n', 'prune', 'containers', 'rm', 'c1');
+    await run('-n', 'prune', 'images', 'rm', 'used:1');
+  });
+
   test('import gives its lease back when it is interrupted', async () => {
     const { child, done } = daemon.spawn(['images', 'import', '-'], 'pipe');
     child.stdin?.on('error', () => undefined);
