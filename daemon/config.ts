@@ -22,6 +22,7 @@ export interface Config {
   readonly content: { readonly sharingPolicy: SharingPolicy };
   readonly gc: SchedulerOptions;
   readonly overlayfs: { readonly mountOptions: readonly string[] };
+  readonly erofs: { readonly mountOptions: readonly string[]; readonly mkfsOptions: readonly string[] };
   readonly registry: RegistryConfig;
 }
 
@@ -92,6 +93,12 @@ startup_delay_ms = 100
 [snapshotter.overlayfs]
 # Options added to every overlay mount.
 mount_options = []
+
+[snapshotter.erofs]
+# Options added to every overlay mount over EROFS images.
+mount_options = []
+# Options of mkfs.erofs with which the image of a layer is made. Without compression it is quicker to make, and larger.
+mkfs_options = ["-zlz4"]
 
 [registry]
 # Directories with HOST/hosts.toml, or HOST/ca.crt, client.cert and client.key. The first that knows a host counts.
@@ -188,7 +195,8 @@ function toConfig(merged: Table, source: string, overrides: Overrides): Config {
   };
   const [root, state] = [path('root'), path('state')];
   if (resolve(root) === resolve(state)) throw invalidArgument(`"root" and "state" must be different directories`);
-  const overlayfs = table('snapshotter')['overlayfs'] as Table;
+  const snapshotterStrings = (name: string, key: string): string[] =>
+    strings((table('snapshotter')[name] as Table)[key], source, `snapshotter.${name}.${key}`);
   return {
     root,
     state,
@@ -207,7 +215,11 @@ function toConfig(merged: Table, source: string, overrides: Overrides): Config {
       sharingPolicy: choice('content.sharing_policy', table('content')['sharing_policy'], ['shared', 'isolated']),
     },
     gc: gcOptions(table('gc'), source),
-    overlayfs: { mountOptions: strings(overlayfs['mount_options'], source, 'snapshotter.overlayfs.mount_options') },
+    overlayfs: { mountOptions: snapshotterStrings('overlayfs', 'mount_options') },
+    erofs: {
+      mountOptions: snapshotterStrings('erofs', 'mount_options'),
+      mkfsOptions: snapshotterStrings('erofs', 'mkfs_options'),
+    },
     registry: registryConfig(table('registry'), source),
   };
 }
@@ -261,7 +273,7 @@ function strings(value: unknown, source: string, name: string): string[] {
 
 /** The configuration as TOML that gives the same configuration when it is read. */
 export function printConfig(config: Config): string {
-  const { root, state, address, log, grpc, shim, runtimes, content, gc, overlayfs, registry } = config;
+  const { root, state, address, log, grpc, shim, runtimes, content, gc, overlayfs, erofs, registry } = config;
   return stringify({
     root,
     state,
@@ -278,7 +290,10 @@ export function printConfig(config: Config): string {
       schedule_delay_ms: gc.scheduleDelayMs,
       startup_delay_ms: gc.startupDelayMs,
     },
-    snapshotter: { overlayfs: { mount_options: [...overlayfs.mountOptions] } },
+    snapshotter: {
+      overlayfs: { mount_options: [...overlayfs.mountOptions] },
+      erofs: { mount_options: [...erofs.mountOptions], mkfs_options: [...erofs.mkfsOptions] },
+    },
     registry: {
       hosts_directories: [...registry.hostsDirectories],
       docker_config: registry.dockerConfig,

@@ -16,7 +16,7 @@ import { ApiServer } from './grpc/server';
 import { IdleCollector } from './idle';
 import type { Logger } from './log';
 import { Database } from './metadata/database';
-import { pluginList } from './plugins';
+import { pluginList, type SkippedPlugin } from './plugins';
 import { Registries } from './registry/registries';
 import { buildServices, serviceName } from './services/index';
 import { StartError } from './start-error';
@@ -66,7 +66,7 @@ export async function startDaemon(config: Config, log: Logger, onFatal: (error: 
   collector.addSweeper({ type: 'content', sweep: () => content.sweep() });
   collector.addPins(() => content.openIngests());
   parts.defer(() => collector.stop());
-  const snapshotters = await openSweptSnapshotters(config, db, collector);
+  const { snapshotters, skipped } = await openSweptSnapshotters(config, db, collector);
   const diff = openDiff(config.state, content);
   parts.defer(() => diff.pool.close());
   const { tasks, close: closeTasks } = createTaskManager({ config, db, events, logger: log });
@@ -100,6 +100,7 @@ export async function startDaemon(config: Config, log: Logger, onFatal: (error: 
             root,
             capabilities,
           })),
+          skippedSnapshotters: skipped,
           services: services.map(serviceName),
         }),
       runtimeInfo: (request, signal) => runtimeInfo(resolver, request, signal),
@@ -144,11 +145,14 @@ function openDatabase(root: string, onSyncFailure: (error: unknown) => void): Da
 /** Snapshotters whose leftover data goes with every collection. @throws StartError "directory" */
 async function openSweptSnapshotters(config: Config, db: Database, collector: Collector) {
   try {
-    const snapshotters = await openSnapshotters({ root: config.root, db, overlayfs: config.overlayfs });
+    const { root, overlayfs, erofs } = config;
+    const skipped: SkippedPlugin[] = [];
+    const onSkipped = (id: string, reason: string) => void skipped.push({ id, reason });
+    const snapshotters = await openSnapshotters({ root, db, overlayfs, erofs, onSkipped });
     for (const snapshotter of snapshotters.values()) {
       collector.addSweeper({ type: `snapshots/${snapshotter.name}`, sweep: () => snapshotter.cleanup() });
     }
-    return snapshotters;
+    return { snapshotters, skipped };
   } catch (error) {
     throw new StartError('directory', `cannot open the snapshots: ${messageOf(error)}`, { cause: error });
   }

@@ -1,5 +1,6 @@
 // What this daemon consists of, in the words of containerd's plugin list: clients pick snapshotters, look up their
-// directories and capabilities, and find out what is missing. Only parts that are really there are listed.
+// directories and capabilities, and find out what is missing. Only parts that are really there are listed, and those
+// that were left out with the reason.
 
 import type { Input } from '../proto/codec';
 import type { Plugin } from '../proto/generated/containerd.services.introspection.v1';
@@ -14,12 +15,18 @@ export interface SnapshotterPlugin {
   readonly capabilities: readonly string[];
 }
 
+export interface SkippedPlugin {
+  readonly id: string;
+  readonly reason: string;
+}
+
 export interface PluginSources {
   readonly contentRoot: string;
   readonly databasePath: string;
   readonly sharing: string;
   readonly gc: SchedulerOptions;
   readonly snapshotters: readonly SnapshotterPlugin[];
+  readonly skippedSnapshotters: readonly SkippedPlugin[];
   /** Full names of the gRPC services. */
   readonly services: readonly string[];
 }
@@ -30,6 +37,10 @@ const METADATA = 'io.containerd.metadata.v1';
 const EVENT = 'io.containerd.event.v1';
 const RUNTIME = 'io.containerd.runtime.v2';
 const GRPC = 'io.containerd.grpc.v1';
+
+/** Clients know by these words that a plugin was left out and did not fail; containerd has no better code for it. */
+const SKIPPED = 'skip plugin';
+const CODE_UNKNOWN = 2;
 
 /** Schemes of stdio URIs that the shim understands. */
 const LOG_URI_SCHEMES = 'fifo,binary,file';
@@ -68,6 +79,12 @@ export function pluginList(sources: PluginSources): PluginRecord[] {
       platforms,
       capabilities,
       exports: { root },
+    })),
+    ...sources.skippedSnapshotters.map(({ id, reason }) => ({
+      type: SNAPSHOTTER,
+      id,
+      platforms,
+      initErr: { code: CODE_UNKNOWN, message: `${reason}: ${SKIPPED}`, details: [] },
     })),
     {
       type: METADATA,

@@ -24,11 +24,17 @@ export interface Driver {
 
   mounts(layer: Layer): Mount[];
 
-  /** What the snapshot itself takes, without its parents. */
+  /** What an active snapshot itself takes, without its parents. */
   usage(id: number): Promise<SnapshotUsage>;
 
-  /** Resolves when the data of a snapshot is on disk. */
-  sync(id: number): Promise<void>;
+  /**
+   * Brings the data of an active snapshot into the form that it has when it is committed. It is on disk when this
+   * resolves with what it takes. The snapshot stays active as it is: the commit may still fail.
+   */
+  seal(id: number): Promise<SnapshotUsage>;
+
+  /** Removes what a snapshot needs no more once it is committed. Idempotent; called again when the daemon starts. */
+  settle?(id: number): Promise<void>;
 
   /** Numbers that have data. */
   list(): Promise<number[]>;

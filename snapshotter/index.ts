@@ -2,7 +2,9 @@
 
 import { mkdirSync } from 'node:fs';
 import { join } from 'node:path';
+import { BtrfsDriver, btrfsObstacle } from './btrfs';
 import type { Driver } from './driver';
+import { ErofsDriver, erofsObstacle } from './erofs';
 import { LocalSnapshotter } from './local';
 import { NativeDriver } from './native';
 import { OverlayfsDriver } from './overlayfs';
@@ -14,27 +16,42 @@ export interface SnapshottersOptions {
   readonly root: string;
   readonly db: RecordDatabase;
   readonly overlayfs: { readonly mountOptions: readonly string[] };
+  readonly erofs?: { readonly mountOptions: readonly string[]; readonly mkfsOptions: readonly string[] };
+  /** Told of each that cannot work here, and why. */
+  readonly onSkipped?: (name: string, reason: string) => void;
 }
 
+interface Entry {
+  readonly name: string;
+  readonly obstacle?: (root: string) => string | undefined;
+  readonly open: (root: string) => Driver;
+}
+
+/** Clients know these from containerd, and are told. */
+const NOT_YET = ['devmapper', 'zfs'];
 const PRIVATE_MODE = 0o700;
 
-/** All snapshotters by name. @throws when a directory cannot be made */
-export async function openSnapshotters({
-  root,
-  db,
-  overlayfs,
-}: SnapshottersOptions): Promise<Map<string, Snapshotter>> {
-  const directory = (name: string) => {
-    const path = join(root, `io.containerd.snapshotter.v1.${name}`);
-    mkdirSync(path, { recursive: true, mode: PRIVATE_MODE });
-    return path;
-  };
-  const drivers: Driver[] = [
-    new OverlayfsDriver({ root: directory('overlayfs'), mountOptions: overlayfs.mountOptions }),
-    new NativeDriver({ root: directory('native') }),
-  ];
+/** All snapshotters that work here, by name. @throws when a directory cannot be made */
+export async function openSnapshotters(options: SnapshottersOptions): Promise<Map<string, Snapshotter>> {
+  const { root, db, onSkipped = () => {} } = options;
   const ids = new SnapshotIds(db);
   const snapshotters = new Map<string, Snapshotter>();
-  for (const driver of drivers) snapshotters.set(driver.name, await LocalSnapshotter.open(driver, db, ids));
+  for (const { name, obstacle, open } of drivers(options)) {
+    const path = join(root, `io.containerd.snapshotter.v1.${name}`);
+    mkdirSync(path, { recursive: true, mode: PRIVATE_MODE });
+    const reason = obstacle?.(path);
+    if (reason === undefined) snapshotters.set(name, await LocalSnapshotter.open(open(path), db, ids));
+    else onSkipped(name, reason);
+  }
+  for (const name of NOT_YET) onSkipped(name, 'gantry does not have this snapshotter');
   return snapshotters;
+}
+
+function drivers({ overlayfs, erofs }: SnapshottersOptions): Entry[] {
+  return [
+    { name: 'overlayfs', open: (root) => new OverlayfsDriver({ root, mountOptions: overlayfs.mountOptions }) },
+    { name: 'native', open: (root) => new NativeDriver({ root }) },
+    { name: 'erofs', obstacle: erofsObstacle, open: (root) => new ErofsDriver({ root, ...erofs }) },
+    { name: 'btrfs', obstacle: btrfsObstacle, open: (root) => new BtrfsDriver({ root }) },
+  ];
 }

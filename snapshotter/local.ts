@@ -51,6 +51,7 @@ export class LocalSnapshotter implements Snapshotter {
   static async open(driver: Driver, db: RecordDatabase, ids: SnapshotIds): Promise<LocalSnapshotter> {
     const records = new SnapshotRecords(db, driver.name);
     for (const record of records.unfinished()) await driver.repair(layerOf(records, record));
+    if (driver.settle !== undefined) for (const id of records.committedIds()) await driver.settle(id);
     return new LocalSnapshotter(driver, records, ids);
   }
 
@@ -102,7 +103,9 @@ export class LocalSnapshotter implements Snapshotter {
 
   async commit(namespace: string, name: string, key: string, options: CommitOptions = {}): Promise<void> {
     const { id } = this.#checkCommit(namespace, name, key, options);
-    const [usage] = await Promise.all([this.#driver.usage(id), this.#driver.sync(id)]);
+    const usage = await this.#driver.seal(id).catch((error: unknown) => {
+      throw explain(error, key);
+    });
     this.#records.db.transaction(() => {
       // Whatever became of the key and the name meanwhile.
       const record = this.#checkCommit(namespace, name, key, options);
@@ -111,6 +114,8 @@ export class LocalSnapshotter implements Snapshotter {
       this.#records.commit(id, name, { parentId, labels: options.labels ?? {}, usage, nowNs: nowNs() });
       options.within?.();
     });
+    // The snapshot is committed whatever becomes of this; the next start does what is left.
+    await this.#driver.settle?.(id).catch(() => {});
   }
 
   remove(namespace: string, key: string, options: RemoveOptions = {}): void {

@@ -46,8 +46,9 @@ export class NativeDriver implements Driver {
     return treeUsage(this.#directories.path(id));
   }
 
-  sync(): Promise<void> {
-    return this.#directories.sync();
+  async seal(id: number): Promise<SnapshotUsage> {
+    const [usage] = await Promise.all([this.usage(id), this.#directories.sync()]);
+    return usage;
   }
 
   list(): Promise<number[]> {

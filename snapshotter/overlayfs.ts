@@ -13,6 +13,8 @@ export interface OverlayfsOptions {
   readonly root: string;
   /** Added to every overlay mount, before the options of the snapshot. */
   readonly mountOptions?: readonly string[];
+  /** Where the files of a committed snapshot are; ROOT/snapshots/ID/fs unless given. @throws ENOENT */
+  readonly committedPath?: (id: number) => string;
 }
 
 const LAYER_MODE = 0o755;
@@ -29,10 +31,12 @@ export class OverlayfsDriver implements Driver {
   readonly root: string;
   readonly #directories: SnapshotDirectories;
   readonly #options: readonly string[];
+  readonly #committedPath: (id: number) => string;
 
-  constructor({ root, mountOptions = [] }: OverlayfsOptions) {
+  constructor({ root, mountOptions = [], committedPath }: OverlayfsOptions) {
     this.root = root;
     this.#directories = new SnapshotDirectories(root);
+    this.#committedPath = committedPath ?? ((id) => this.#layerPath(id));
     this.#options = [
       ...mountOptions,
       ...(isInUserNamespace() && !mountOptions.includes('userxattr') ? ['userxattr'] : []),
@@ -57,13 +61,13 @@ export class OverlayfsDriver implements Driver {
     const [nearest] = layer.parents;
     const isView = layer.kind === 'view';
     if (nearest === undefined || (isView && layer.parents.length === 1)) {
-      const source = this.#layerPath(nearest ?? layer.id);
+      const source = nearest === undefined ? this.#layerPath(layer.id) : this.#committedPath(nearest);
       return [{ type: 'bind', source, target: '', options: [isView ? 'ro' : 'rw', 'rbind'] }];
     }
     const writable = isView
       ? []
       : [`workdir=${this.#directories.path(layer.id, 'work')}`, `upperdir=${this.#layerPath(layer.id)}`];
-    const lower = `lowerdir=${layer.parents.map((id) => this.#layerPath(id)).join(':')}`;
+    const lower = `lowerdir=${layer.parents.map((id) => this.#committedPath(id)).join(':')}`;
     return [{ type: 'overlay', source: 'overlay', target: '', options: [...this.#options, ...writable, lower] }];
   }
 
@@ -71,8 +75,9 @@ export class OverlayfsDriver implements Driver {
     return treeUsage(this.#layerPath(id));
   }
 
-  sync(): Promise<void> {
-    return this.#directories.sync();
+  async seal(id: number): Promise<SnapshotUsage> {
+    const [usage] = await Promise.all([this.usage(id), this.#directories.sync()]);
+    return usage;
   }
 
   list(): Promise<number[]> {
@@ -93,7 +98,7 @@ export class OverlayfsDriver implements Driver {
     if (!existsSync(path)) {
       makeDirectory(path, LAYER_MODE);
       if (parents[0] !== undefined) {
-        const { uid, gid } = statSync(this.#layerPath(parents[0]));
+        const { uid, gid } = statSync(this.#committedPath(parents[0]));
         chownSync(path, uid, gid);
       }
     }

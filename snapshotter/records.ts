@@ -79,6 +79,11 @@ export class SnapshotRecords {
     return (rows.all(this.#snapshotter) as Row[]).map(toRecord);
   }
 
+  committedIds(): number[] {
+    const rows = this.db.prepare(`SELECT id FROM snapshots WHERE snapshotter = ? AND kind = 'committed'`).pluck();
+    return (rows.all(this.#snapshotter) as (number | bigint)[]).map(Number);
+  }
+
   ids(): Set<number> {
     const rows = this.db.prepare('SELECT id FROM snapshots WHERE snapshotter = ?').pluck();
     return new Set((rows.all(this.#snapshotter) as (number | bigint)[]).map(Number));

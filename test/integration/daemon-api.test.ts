@@ -123,10 +123,17 @@ suite('gantryd serves', () => {
       exports: { root: `${daemon.root}/io.containerd.snapshotter.v1.overlayfs` },
       initErr: undefined,
     });
-    expect((await list('type=="io.containerd.snapshotter.v1"')).map(({ id }) => id).sort()).toEqual([
+    const snapshotters = await list('type=="io.containerd.snapshotter.v1"');
+    expect(snapshotters.map(({ id }) => id).sort()).toEqual([
+      'btrfs',
+      'devmapper',
+      'erofs',
       'native',
       'overlayfs',
+      'zfs',
     ]);
+    const zfs = snapshotters.find(({ id }) => id === 'zfs');
+    expect(zfs?.initErr?.message).toBe('gantry does not have this snapshotter: skip plugin');
     expect(await list('type~=/^io.containerd.runtime.v2$/')).toHaveLength(1);
     const [scheduler] = await list('id==scheduler');
     expect(scheduler?.exports).toMatchObject({ PauseThreshold: '0.02', MutationThreshold: '100', ScheduleDelay: '0s' });

@@ -2,14 +2,16 @@
 
 import { join } from 'node:path';
 import { ApiServer } from '../../daemon/grpc/server';
+import { describeUnless } from '../setup/needs';
 import { remoteApi } from '../suites/api';
 import { openSnapshotBench } from '../suites/snapshot-bench';
 import { rebaseSuite } from '../suites/snapshot-rebase';
 import { snapshotterSuite } from '../suites/snapshotter.suite';
+import { SNAPSHOTTERS } from '../suites/snapshotters';
 
-for (const snapshotter of ['overlayfs', 'native']) {
+for (const { snapshotter, canRebase, missing, mountRoot } of SNAPSHOTTERS) {
   const open = async () => {
-    const bench = await openSnapshotBench();
+    const bench = await openSnapshotBench(mountRoot);
     const server = new ApiServer([bench.service], {
       durable: () => bench.db.durable(),
       writeCount: () => bench.db.changes,
@@ -28,6 +30,8 @@ for (const snapshotter of ['overlayfs', 'native']) {
       },
     };
   };
-  snapshotterSuite('gRPC', snapshotter, open);
-  rebaseSuite(snapshotter, snapshotter === 'overlayfs', open);
+  describeUnless(missing)('Snapshots', () => {
+    snapshotterSuite('gRPC', snapshotter, open);
+    rebaseSuite(snapshotter, canRebase, open);
+  });
 }

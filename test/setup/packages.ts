@@ -9,9 +9,9 @@ import { mustRun, runCommand } from './command';
 
 /**
  * What each package is for: the peer and its runtime, image contents, the Python client, image files on loop devices,
- * programs that tests start and that a container image of Debian lacks, engines that our OCI runtime runs under, a
- * registry with what makes its users and certificates, tools that read and write images, and a compiler and an emulator
- * for another processor.
+ * file systems of snapshotters, programs that tests start and that a container image of Debian lacks, engines that our
+ * OCI runtime runs under, a registry with what makes its users and certificates, tools that read and write images, and
+ * a compiler and an emulator for another processor.
  */
 const NEEDED_PACKAGES = [
   'containerd',
@@ -28,6 +28,8 @@ const NEEDED_PACKAGES = [
   'protobuf-compiler-grpc',
   'libprotobuf-dev',
   'e2fsprogs',
+  'erofs-utils',
+  'btrfs-progs',
   'bsdutils',
   'mount',
   'attr',

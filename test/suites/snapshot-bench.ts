@@ -10,6 +10,7 @@ import { snapshotsService } from '../../daemon/services/snapshots';
 import { unpackAny } from '../../proto/any';
 import type { MessageType } from '../../proto/codec';
 import * as eventTypes from '../../proto/generated/containerd.events';
+import { unmountRecursive } from '../../runtime-native/index';
 import { openSnapshotters } from '../../snapshotter/index';
 import type { Snapshotter } from '../../snapshotter/snapshotter';
 import { Records } from './records';
@@ -31,18 +32,27 @@ export interface SnapshotBench {
   close(): Promise<void>;
 }
 
-export async function openSnapshotBench(): Promise<SnapshotBench> {
+/** @param mountRoot mounts a file system of its own on the directory that it gets, for the snapshots */
+export async function openSnapshotBench(mountRoot: (root: string) => void = () => {}): Promise<SnapshotBench> {
   const directory = mkdtempSync(join(tmpdir(), 'snapshotter-'));
+  const root = join(directory, 'root');
+  mkdirSync(root);
+  mountRoot(root);
   const db = Database.open(join(directory, 'test.db'));
   const bus = new EventBus(db);
   // The service holds the map, so that snapshotters can be opened again behind it.
   const snapshotters = new Map<string, Snapshotter>();
   const reopen = async () => {
-    const opened = await openSnapshotters({ root: directory, db, overlayfs: { mountOptions: [] } });
+    const opened = await openSnapshotters({
+      root,
+      db,
+      overlayfs: { mountOptions: [] },
+      erofs: { mountOptions: [], mkfsOptions: ['-zlz4'] },
+    });
     for (const [name, snapshotter] of opened) snapshotters.set(name, snapshotter);
   };
   await reopen();
-  const path = (snapshotter: string) => join(directory, `io.containerd.snapshotter.v1.${snapshotter}`, 'snapshots');
+  const path = (snapshotter: string) => join(root, `io.containerd.snapshotter.v1.${snapshotter}`, 'snapshots');
   return {
     directory,
     db,
@@ -71,6 +81,7 @@ export async function openSnapshotBench(): Promise<SnapshotBench> {
     loseDirectory: async (snapshotter, id) => rmSync(join(path(snapshotter), String(id)), { recursive: true }),
     close: async () => {
       await db.close();
+      unmountRecursive(directory);
       rmSync(directory, { recursive: true, force: true });
     },
   };

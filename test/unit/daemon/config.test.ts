@@ -34,6 +34,7 @@ describe('loadConfig()', () => {
       content: { sharingPolicy: 'shared' },
       gc: SCHEDULER_DEFAULTS,
       overlayfs: { mountOptions: [] },
+      erofs: { mountOptions: [], mkfsOptions: ['-zlz4'] },
       registry: {
         hostsDirectories: ['/etc/gantryd/hosts.d', '/etc/containerd/certs.d', '/etc/docker/certs.d'],
         dockerConfig: '',

@@ -1,4 +1,4 @@
-// The contract of snapshotters on both drivers, in process, and what only shows with a driver or disk in trouble.
+// The contract of snapshotters on every driver, in process, and what only shows with a driver or disk in trouble.
 
 import { execFileSync } from 'node:child_process';
 import { mkdirSync, mkdtempSync, readdirSync, rmSync } from 'node:fs';
@@ -8,14 +8,18 @@ import { Database } from '../../../daemon/metadata/database';
 import { errorKind, messageOf } from '../../../proto/errors';
 import { openSnapshotters } from '../../../snapshotter/index';
 import type { Snapshotter } from '../../../snapshotter/snapshotter';
+import { describeUnless } from '../../setup/needs';
 import { directApi } from '../../suites/api';
 import { openSnapshotBench } from '../../suites/snapshot-bench';
 import { snapshotterSuite } from '../../suites/snapshotter.suite';
+import { SNAPSHOTTERS } from '../../suites/snapshotters';
 
-for (const snapshotter of ['overlayfs', 'native']) {
-  snapshotterSuite('in process', snapshotter, async () => {
-    const bench = await openSnapshotBench();
-    return { api: directApi(bench.service), bench, close: () => bench.close() };
+for (const { snapshotter, missing, mountRoot } of SNAPSHOTTERS) {
+  describeUnless(missing)('LocalSnapshotter', () => {
+    snapshotterSuite('in process', snapshotter, async () => {
+      const bench = await openSnapshotBench(mountRoot);
+      return { api: directApi(bench.service), bench, close: () => bench.close() };
+    });
   });
 }
 
