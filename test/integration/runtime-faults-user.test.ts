@@ -100,7 +100,7 @@ describeUnless(missingForContainers())('a launch into a user namespace that fail
         expect([index, error]).toEqual([index, `runc create failed: unable to start container process: ${reason}`]);
         await expectState(before, index);
       }
-      expect(last).toBeGreaterThan(60);
+      expect(last).toBeGreaterThan(50);
     },
     TIMEOUT_MS,
   );

@@ -1,7 +1,7 @@
 // Tasks of gantryd whose cgroups systemd makes (runtime option SystemdCgroup), from create to delete, on cgroup v2 with all
 // controllers. systemd runs in namespaces of its own, and gantryd among its processes.
 
-import { mkdirSync, readFileSync } from 'node:fs';
+import { existsSync, mkdirSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { PROCESS_URL, packAny, packJson, SPEC_URL } from '../../proto/any';
 import { Options } from '../../proto/generated/containerd.runc.v1';
@@ -43,7 +43,7 @@ describeUnless(missing)('tasks in scopes of systemd', () => {
     log = join(directory, 'log');
     const flags = ['--root', join(directory, 'root'), '--state', join(directory, 'state'), '--address', address()];
     await machine.run('sh', '-c', `exec setsid "$@" >${log} 2>&1 &`, 'sh', GANTRYD, ...flags);
-    const told = () => readFileSync(log, 'utf8');
+    const told = () => (existsSync(log) ? readFileSync(log, 'utf8') : '');
     await waitFor('gantryd', () => told().includes('is ready at'), PATIENCE_MS).catch((error: Error) => {
       throw new Error(`${error.message}: ${told()}`);
     });
