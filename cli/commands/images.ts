@@ -1,5 +1,5 @@
 // gantry images: ls, rm, tag, label, check, unpack; from other files pull, push, import, export, inspect, history, prune,
-// mount, unmount.
+// convert, mount, unmount.
 
 import type { Command } from 'commander';
 import { isAlreadyExists, isNotFound, messageOf } from '../../proto/errors';
@@ -16,6 +16,7 @@ import { orElsewhere, type Session } from '../session';
 import { type ProgressForm, progressOption, reporterFor } from '../transfer/report';
 import { parseLabels } from '../values';
 import { registerArchives } from './image-archives';
+import { registerConvert } from './image-convert';
 import { registerDetails } from './image-details';
 import { registerImageFiles } from './image-files';
 import { registerRegistry } from './image-registry';
@@ -52,6 +53,7 @@ export function registerImages(program: Command): void {
   registerRegistry(images);
   registerArchives(images);
   registerDetails(images);
+  registerConvert(images);
   registerImageFiles(images);
 }
 

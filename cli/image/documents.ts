@@ -12,7 +12,7 @@ const OCI_INDEX = 'application/vnd.oci.image.index.v1+json';
 const DOCKER_LIST = 'application/vnd.docker.distribution.manifest.list.v2+json';
 
 /** Manifests and indexes are small; an archive that says otherwise is refused. */
-const DOCUMENT_BYTES_MAX = 8 * 1024 * 1024;
+export const DOCUMENT_BYTES_MAX = 8 * 1024 * 1024;
 
 export interface OciPlatform {
   readonly os?: string;

@@ -102,6 +102,29 @@ suite('gantry images', () => {
     await run('-n', 'prune', 'images', 'rm', 'used:1');
   });
 
+  test.each([
+    ['--compression', 'zstd'],
+    ['--compression', 'none', '--oci'],
+    ['--compression', 'gzip'],
+  ])('convert %s %s makes the same image otherwise', async (...flags) => {
+    const name = `converted:${flags[1]}`;
+    const inspect = async (image: string) => JSON.parse((await run('images', 'inspect', image)).stdout)[0];
+
+    const { code, stdout, stderr } = await run('images', 'convert', ...flags, 'demo:v1', name);
+
+    expect({ code, stderr }).toEqual({ code: 0, stderr: '' });
+    const [before, after] = [await inspect('demo:v1'), await inspect(name)];
+    expect(stdout).toBe(`docker.io/library/${name} ${after.target.digest}\n`);
+    expect(after.configuration).toEqual(before.configuration);
+    const kind = flags[1] === 'none' ? 'application/vnd.oci.image.layer.v1.tar' : `diff.tar.${flags[1]}`;
+    for (const { mediaType } of after.manifest.layers) expect(mediaType.endsWith(kind)).toBe(true);
+    await run('images', 'rm', '--sync', 'demo:v1');
+    expect((await run('images', 'check', `name~=${name}`)).stdout).toContain('complete');
+    expect((await run('run', '--rm', name, 'convert1', 'cat', '/etc/group')).stdout).toContain('staff:');
+    await run('images', 'rm', '--sync', name);
+    expect((await run('images', 'import', archives.docker)).code).toBe(0);
+  });
+
   test('import gives its lease back when it is interrupted', async () => {
     const { child, done } = daemon.spawn(['images', 'import', '-'], 'pipe');
     child.stdin?.on('error', () => undefined);
