@@ -25,7 +25,6 @@ import type {
   PushOutcome,
   PushSource,
   Reference,
-  RegistryClient,
   RegistryOptions,
   TransferOptions,
 } from './types';
@@ -43,7 +42,14 @@ export interface RegistryParts extends RegistryOptions {
   readonly limits: PaceLimits;
 }
 
-export class Registry implements RegistryClient {
+/**
+ * A client of the registries of one image name and its mirrors (OCI distribution-spec 1.1).
+ * Errors name host, stage, object, cause and what to do. Kinds: NOT_FOUND, UNAUTHENTICATED (no or refused credentials),
+ * PERMISSION_DENIED, UNAVAILABLE (cannot be reached, overloaded, too slow; retried before), FAILED_PRECONDITION (other
+ * bytes than their digest or size says), RESOURCE_EXHAUSTED (disk full, document too large), INVALID_ARGUMENT (bad name,
+ * bad configuration of the host), UNKNOWN for other statuses, and the signal's reason.
+ */
+export class Registry {
   readonly #parts: RegistryParts;
   readonly #authorizers = new Map<string, Authorizer>();
   readonly #endpoints = new Map<string, Promise<readonly Endpoint[]>>();
@@ -52,6 +58,10 @@ export class Registry implements RegistryClient {
     this.#parts = parts;
   }
 
+  /**
+   * The descriptor that the tag or digest of the name stands for. A digest in the name wins over the tag. It is proved
+   * when the document is fetched.
+   */
   async resolve(reference: Reference, signal: AbortSignal): Promise<Descriptor> {
     const { tag, digest, repository, text } = reference;
     const object = digest ?? tag;
@@ -72,6 +82,7 @@ export class Registry implements RegistryClient {
     );
   }
 
+  /** A manifest, index or configuration, proved against its digest. Refused when larger than 8 MiB. */
   async fetchDocument(reference: Reference, descriptor: Descriptor, signal: AbortSignal): Promise<Buffer> {
     const { mediaType, size } = descriptor;
     const digest = checkDigest(descriptor.digest);
@@ -97,6 +108,13 @@ export class Registry implements RegistryClient {
     );
   }
 
+  /**
+   * Brings a blob into a file, on another thread: resumed from the file's end, tried again after failures and at the
+   * next mirror, in parallel ranges when it is large and slow, proved against digest and size. It does not sync the
+   * file. Two calls for one file must not overlap: the lock on the ingest sees to it, and makes one download of a
+   * digest that is asked for twice.
+   * Calls of any number may run at once; the limits on connections are here.
+   */
   async fetch(
     reference: Reference,
     descriptor: Descriptor,
@@ -105,6 +123,9 @@ export class Registry implements RegistryClient {
   ): Promise<Fetched> {
     const digest = checkDigest(descriptor.digest);
     const { repository } = reference;
+    if (descriptor.size < 0n || descriptor.size > Number.MAX_SAFE_INTEGER) {
+      throw invalidArgument(`blob ${digest}: no blob has ${descriptor.size} bytes`);
+    }
     const doing = `fetch ${repository}@${digest}`;
     const endpoints = await this.#hostsFor({ reference, capability: 'pull', doing, signal });
     const kinds = isManifestType(descriptor.mediaType) ? ['manifests', 'blobs'] : ['blobs'];
@@ -127,6 +148,7 @@ export class Registry implements RegistryClient {
     return { digest, sizeBytes: totalBytes };
   }
 
+  /** Sends a blob or, if the media type is that of a manifest or index, a manifest. What the registry has is not sent. */
   async push(
     reference: Reference,
     descriptor: Descriptor,
@@ -145,6 +167,10 @@ export class Registry implements RegistryClient {
       : this.#pushBlob({ reference, descriptor, source, options, endpoint, ask });
   }
 
+  /**
+   * Descriptors of manifests whose subject is this digest, of one artifact type if given. Empty when there are none.
+   * Registries without the referrers API are asked for the tag that stands in for it.
+   */
   async referrers(
     reference: Reference,
     digest: string,

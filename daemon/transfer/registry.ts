@@ -12,13 +12,14 @@ import {
 } from '../../proto/generated/containerd.types.transfer';
 import type { ImageDescriptor } from '../images/documents';
 import { parseReference } from '../registry/reference';
-import type { Credentials, CredentialsSource, Descriptor, Reference, RegistryClient } from '../registry/types';
+import type { Registry } from '../registry/registry';
+import type { Credentials, CredentialsSource, Descriptor, Reference } from '../registry/types';
 import type { Stream } from '../streaming/stream';
 import type { TransferCall, TransferParts } from './parts';
 
 export interface RemoteImage {
   readonly reference: Reference;
-  readonly client: RegistryClient;
+  readonly client: Registry;
   /** As progress names it. */
   readonly title: string;
 }

@@ -2,6 +2,7 @@
 
 import { rmSync, writeFileSync } from 'node:fs';
 import { readFile } from 'node:fs/promises';
+import type { Registry } from '../../../daemon/registry/registry';
 import type {
   Credentials,
   CredentialsRequest,
@@ -14,7 +15,6 @@ import type {
   PushOutcome,
   PushSource,
   Reference,
-  RegistryClient,
   TransferOptions,
 } from '../../../daemon/registry/types';
 import { sha256 } from '../../../proto/ids';
@@ -38,7 +38,7 @@ export function credentialsOf(hosts: Readonly<Record<string, Credentials>>) {
 
 /** Fetches into a file, and gives its bytes with all that was said on the way. */
 export async function fetchInto(
-  client: RegistryClient,
+  client: Registry,
   reference: Reference,
   descriptor: Descriptor,
   { path, ...options }: FetchTarget & Partial<TransferOptions>,
@@ -51,7 +51,7 @@ export async function fetchInto(
 
 /** Pushes bytes by way of a file, which is removed again. */
 export async function pushBytes(
-  client: RegistryClient,
+  client: Registry,
   reference: Reference,
   { bytes, mediaType, ...source }: { bytes: Uint8Array; mediaType?: string } & PushSource,
   options: PushOptions = { signal: NEVER },

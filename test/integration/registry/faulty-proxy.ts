@@ -9,7 +9,7 @@ export type Fault =
       readonly kind: 'answer';
       readonly status: number;
       readonly headers?: Record<string, string>;
-      readonly body?: string;
+      readonly body?: string | Buffer;
     }
   /** Breaks the connection after so many bytes of the body. */
   | { readonly kind: 'drop'; readonly afterBytes: number }

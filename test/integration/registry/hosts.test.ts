@@ -1,4 +1,4 @@
-import { randomBytes } from 'node:crypto';
+import { createHash, randomBytes } from 'node:crypto';
 import fs from 'node:fs';
 import { describeUnless } from '../../setup/needs';
 import { descriptorOf, fetchInto, pushBytes } from './blobs';
@@ -190,6 +190,20 @@ describe('a hostile registry', () => {
     await expect(fixture.client().fetchDocument(app, { ...descriptor, size: 9n << 20n }, NEVER)).rejects.toMatchObject({
       kind: 'resource exhausted',
     });
+  });
+
+  test('digests of other algorithms are computed as well', async () => {
+    const bytes = randomBytes(1000);
+    registry.plan = () => ({ kind: 'answer', status: 200, body: bytes });
+    const app = reference(registry.host, 'app:1');
+    const digest = `sha512:${createHash('sha512').update(bytes).digest('hex')}`;
+    const other = `sha512:${createHash('sha512').update('other').digest('hex')}`;
+    const fetch = (wanted: string) =>
+      fetchInto(fixture.client(), app, { ...descriptorOf(bytes), digest: wanted }, { path: fixture.path('sha512') });
+
+    expect((await fetch(digest)).bytes.equals(bytes)).toBe(true);
+    await expect(fetch(other)).rejects.toMatchObject(refused(/its bytes have the digest sha512:/));
+    expect(await fixture.client().fetchDocument(app, { ...descriptorOf(bytes), digest }, NEVER)).toEqual(bytes);
   });
 
   test('a document with another digest is refused, also when its headers say otherwise', async () => {

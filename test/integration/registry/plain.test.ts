@@ -65,7 +65,7 @@ describeUnless(missingForRegistry())('a plain registry', () => {
     }
   });
 
-  test('fetch() and push() know empty blobs and other algorithms', async () => {
+  test('fetch() and push() know empty blobs', async () => {
     const client = fixture.client();
     const app = reference(server.host, 'app:1');
 
