@@ -38,7 +38,7 @@ interface Session {
 const CHUNK_BYTES = 16 << 20;
 const CHUNK_BYTES_MAX = 1 << 30;
 const READ_BYTES = 256 << 10;
-/** A registry may copy and hash the whole blob before it answers. */
+/** A registry may copy and hash all that it got before it answers. */
 const COMMIT_TIMEOUT_MS = 900_000;
 const PROGRESS_BYTES = 1 << 20;
 
@@ -134,6 +134,7 @@ class Upload {
         url: session.url,
         headers: { ...lengthOf(end - session.offset), 'content-range': `${session.offset}-${end - 1}` },
         body: this.#bytes(session.offset, end),
+        headersTimeoutMs: COMMIT_TIMEOUT_MS,
       });
       if (answer.status !== 202 && answer.status !== 201 && answer.status !== 204) {
         throw statusError(this.#place, await errorAnswer(answer));

@@ -262,6 +262,31 @@ describeUnless(missingForRegistry())('a registry behind a bad network', () => {
     expect(got.bytes.equals(bytes)).toBe(true);
   });
 
+  test('push() goes on when the registry took no more bytes', async () => {
+    const bytes = randomBytes(32 * MIB);
+    const faults: Fault[] = [{ kind: 'stall-request', afterBytes: MIB }];
+    proxy.plan = ({ method }) => (method === 'PUT' || method === 'PATCH' ? faults.shift() : undefined);
+
+    const outcome = await pushBytes(fixture.client({ config: QUICK }), app, { bytes, path: newPath() });
+
+    expect(outcome).toBe('uploaded');
+    expect(faults).toEqual([]);
+  });
+
+  test('fetch() uses no more connections to a host than are allowed', async () => {
+    const { bytes, descriptor } = await stored(2 * MIB);
+    proxy.plan = () => ({ kind: 'slow', bytesPerSecond: 8 * MIB });
+    const client = fixture.client({ config: { connectionsPerHostMax: 2 } });
+    const targets = [1, 2, 3, 4, 5, 6].map(() => ({ path: newPath() }));
+
+    const got = await Promise.all(targets.map((target) => fetchInto(client, app, descriptor, target)));
+
+    for (const one of got) expect(one.bytes.equals(bytes)).toBe(true);
+    const ports = proxy.requests.filter(({ url }) => url.includes('/blobs/')).map(({ port }) => port);
+    expect(ports).toHaveLength(6);
+    expect(new Set(ports).size).toBe(2);
+  });
+
   test('push() sends chunks when a proxy takes no large bodies', async () => {
     const bytes = randomBytes(40 * MIB);
     proxy.plan = ({ headers }) =>

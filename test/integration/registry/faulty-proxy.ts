@@ -23,6 +23,8 @@ export type Fault =
   | { readonly kind: 'headers'; readonly headers: Record<string, string | undefined> }
   /** Limits every connection to this rate. */
   | { readonly kind: 'slow'; readonly bytesPerSecond: number }
+  /** Takes no more of the request after so many bytes. */
+  | { readonly kind: 'stall-request'; readonly afterBytes: number }
   /** Breaks the connection when so many bytes of the request have come. */
   | { readonly kind: 'drop-request'; readonly afterBytes: number };
 
@@ -33,6 +35,8 @@ export interface SeenRequest {
   readonly method: string;
   readonly url: string;
   readonly headers: http.IncomingHttpHeaders;
+  /** Of the client: one for each connection. */
+  readonly port: number | undefined;
 }
 
 export class FaultyProxy {
@@ -66,19 +70,21 @@ export class FaultyProxy {
   }
 
   #take(request: http.IncomingMessage, response: http.ServerResponse): void {
-    this.requests.push({ method: request.method ?? '', url: request.url ?? '', headers: request.headers });
+    const { method = '', url = '', headers, socket } = request;
+    this.requests.push({ method, url, headers, port: socket.remotePort });
     const fault = this.plan(request);
     if (fault?.kind === 'answer') {
       request.resume();
       response.writeHead(fault.status, fault.headers).end(fault.body);
       return;
     }
-    const { method, url: path, headers } = request;
-    const upstream = http.request({ port: this.target, host: '127.0.0.1', method, path, headers, agent: false });
+    const target = { port: this.target, host: '127.0.0.1', path: url };
+    const upstream = http.request({ ...target, method, headers, agent: false });
     upstream.on('response', (answer) => this.#pass(answer, response, fault));
     upstream.on('error', () => response.destroy());
     response.on('close', () => upstream.destroy());
     if (fault?.kind === 'drop-request') dropAfter(request, fault.afterBytes, () => upstream.end());
+    if (fault?.kind === 'stall-request') stallAfter(request, fault.afterBytes);
     request.on('error', () => upstream.destroy());
     request.pipe(upstream);
   }
@@ -142,5 +148,15 @@ function dropAfter(request: http.IncomingMessage, bytes: number, andThen: () => 
     request.unpipe();
     andThen();
     request.socket.destroy();
+  });
+}
+
+function stallAfter(request: http.IncomingMessage, bytes: number): void {
+  let received = 0;
+  request.on('data', (chunk: Buffer) => {
+    received += chunk.length;
+    if (received < bytes) return;
+    request.unpipe();
+    request.pause();
   });
 }

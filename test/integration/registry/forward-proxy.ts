@@ -6,6 +6,8 @@ import net, { type AddressInfo } from 'node:net';
 export class ForwardProxy {
   /** `CONNECT host:port` or `GET http://...`, in order. */
   readonly requests: string[] = [];
+  /** Proxy-Authorization of each request. */
+  readonly authorizations: (string | undefined)[] = [];
   /** Refuses every request with this status. */
   refusal: number | undefined;
   /** Takes requests and says nothing. */
@@ -38,6 +40,7 @@ export class ForwardProxy {
 
   #tunnel(request: http.IncomingMessage, socket: net.Socket, head: Buffer): void {
     this.requests.push(`CONNECT ${request.url}`);
+    this.authorizations.push(request.headers['proxy-authorization']);
     this.#sockets.add(socket);
     socket.on('error', () => socket.destroy());
     if (this.refusal !== undefined) {
@@ -59,6 +62,7 @@ export class ForwardProxy {
 
   #forward(request: http.IncomingMessage, response: http.ServerResponse): void {
     this.requests.push(`${request.method} ${request.url}`);
+    this.authorizations.push(request.headers['proxy-authorization']);
     if (this.refusal !== undefined) {
       response.writeHead(this.refusal).end();
       return;

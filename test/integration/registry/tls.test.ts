@@ -116,7 +116,8 @@ describeUnless(missingForRegistry())('a registry with TLS', () => {
   test('https and http go through the proxies of the environment, loopback does not', async () => {
     const proxy = await ForwardProxy.start();
     const plain = await RegistryServer.start(fixture.path('plain'));
-    const env = { HTTPS_PROXY: proxy.url, HTTP_PROXY: proxy.url, NO_PROXY: 'direct.test' };
+    const named = proxy.url.replace('://', '://me:pass%20word@');
+    const env = { HTTPS_PROXY: named, HTTP_PROXY: named, NO_PROXY: 'direct.test' };
     const client = () => fixture.client({ env });
     fixture.configure(`registry.test:${server.port}`, 'skip_verify = true\n');
     fixture.configure(`plain.test:${plain.port}`, `server = "http://plain.test:${plain.port}"\n`);
@@ -132,6 +133,9 @@ describeUnless(missingForRegistry())('a registry with TLS', () => {
       `CONNECT registry.test:${server.port}`,
       `HEAD http://plain.test:${plain.port}/v2/nothing/manifests/1`,
     ]);
+
+    const authorization = `Basic ${Buffer.from('me:pass word').toString('base64')}`;
+    expect(proxy.authorizations).toEqual([authorization, authorization]);
 
     proxy.refusal = 403;
     const refused = client().resolve(reference(`registry.test:${server.port}`, 'nothing:1'), NEVER);
