@@ -46,6 +46,9 @@ export interface Method<Req, Res, Kind extends StreamKind = StreamKind> {
   readonly responseDeserialize: (bytes: Buffer) => Res;
 }
 
+/** Bytes fields of this size are views of their message. */
+const VIEW_BYTES_MIN = 16 * 1024;
+
 type Row = Record<string, unknown>;
 
 /** Used by the generated files. @public */
@@ -55,7 +58,7 @@ export function message<T>(name: string, fields: readonly Field[]): MessageType<
   const type: MessageType<T> = {
     name,
     fields,
-    encode: (value) => Buffer.from(type.write(value, Writer.create()).finish()),
+    encode: (value) => viewOf(type.write(value, Writer.create()).finish()),
     decode: (bytes) => {
       const reader = Reader.create(bytes);
       return type.read(reader, reader.len);
@@ -240,7 +243,7 @@ function readScalar(type: Scalar, reader: Reader): unknown {
     case 'string':
       return reader.string();
     case 'bytes':
-      return Buffer.from(reader.bytes());
+      return detached(reader.bytes());
     case 'bool':
       return reader.bool();
     case 'double':
@@ -266,4 +269,13 @@ function fromBits(value: unknown): bigint {
   if (typeof value === 'number') return BigInt(value);
   const { low, high } = value as { low: number; high: number };
   return (BigInt(high >>> 0) << 32n) | BigInt(low >>> 0);
+}
+
+/** Small values do not keep their message in memory; of large ones, which are most of it, a copy would cost more. */
+function detached(bytes: Uint8Array): Buffer {
+  return bytes.length < VIEW_BYTES_MIN ? Buffer.from(bytes) : viewOf(bytes);
+}
+
+function viewOf(bytes: Uint8Array): Buffer {
+  return Buffer.from(bytes.buffer, bytes.byteOffset, bytes.length);
 }

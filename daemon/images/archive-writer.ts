@@ -34,7 +34,7 @@ const BLOB_MODE = 0o444;
 const FILE_MODE = 0o644;
 const DIRECTORY_MODE = 0o755;
 const EPOCH = new Date(0);
-const READ_BYTES = 512 << 10;
+const READ_BYTES = 128 << 10;
 
 /** A manifest that docker load can use, and its names. */
 interface DockerImage {
