@@ -4,9 +4,11 @@ import { readFileSync } from 'node:fs';
 import { isAbsolute, resolve } from 'node:path';
 import { parse, stringify, TomlError } from 'smol-toml';
 import { invalidArgument, isErrno, messageOf } from '../proto/errors';
+import type { ProxyOptions } from '../snapshotter/proxy';
 import type { SharingPolicy } from './content/store';
 import type { SchedulerOptions } from './gc/scheduler';
 import { LOG_FORMATS, LOG_LEVELS, type LogFormat, type LogLevel } from './log';
+import { proxyPlugins } from './proxy-plugins';
 import type { RegistryConfig } from './registry/registries';
 import { SHIM_STARTS, type ShimStart } from './tasks/zygote';
 
@@ -23,6 +25,8 @@ export interface Config {
   readonly gc: SchedulerOptions;
   readonly overlayfs: { readonly mountOptions: readonly string[] };
   readonly erofs: { readonly mountOptions: readonly string[]; readonly mkfsOptions: readonly string[] };
+  /** Snapshotters that other programs provide. */
+  readonly proxies: readonly ProxyOptions[];
   readonly registry: RegistryConfig;
 }
 
@@ -100,6 +104,14 @@ mount_options = []
 # Options of mkfs.erofs with which the image of a layer is made. Without compression it is quicker to make, and larger.
 mkfs_options = ["-zlz4"]
 
+# Snapshotters that other programs provide over a Unix socket, each a table of its own, for example
+#   [proxy_plugins.stargz]
+#   type = "snapshot"
+#   address = "/run/containerd-stargz-grpc/containerd-stargz-grpc.sock"
+# and, where wanted, snapshotter = "NAME" (what the plug-in calls its snapshotter, the table's name unless set),
+# capabilities = ["rebase"] and [proxy_plugins.stargz.exports] with root = "DIRECTORY".
+[proxy_plugins]
+
 [registry]
 # Directories with HOST/hosts.toml, or HOST/ca.crt, client.cert and client.key. The first that knows a host counts.
 hosts_directories = ["/etc/gantryd/hosts.d", "/etc/containerd/certs.d", "/etc/docker/certs.d"]
@@ -115,6 +127,7 @@ min_bytes_per_second = 1024
 `;
 
 type Table = Record<string, unknown>;
+const OPEN_TABLES = ['runtimes.', 'proxy_plugins.'];
 
 /**
  * The configuration of a file with flags on top. Without a path, the default file is used if it is there.
@@ -149,13 +162,16 @@ function readToml(path: string, mayBeMissing: boolean): Table {
   }
 }
 
-/** Values over defaults, table by table. Keys that the defaults do not have are refused, except in [runtimes]. */
+/**
+ * Values over defaults, table by table. Keys that the defaults do not have are refused, except in [runtimes] and in
+ * [proxy_plugins], which checks its own.
+ */
 function merge(defaults: Table, given: Table, prefix: string, source: string): Table {
   const result: Table = { ...defaults };
   for (const [key, value] of Object.entries(given)) {
     const name = `${prefix}${key}`;
     const standard = defaults[key];
-    if (standard === undefined && prefix !== 'runtimes.')
+    if (standard === undefined && !OPEN_TABLES.includes(prefix))
       throw invalidArgument(`config ${source}: unknown key "${name}"`);
     if (prefix === 'runtimes.' && (typeof value !== 'string' || value === ''))
       throw wrongType(source, name, 'a string that names a program');
@@ -220,6 +236,7 @@ function toConfig(merged: Table, source: string, overrides: Overrides): Config {
       mountOptions: snapshotterStrings('erofs', 'mount_options'),
       mkfsOptions: snapshotterStrings('erofs', 'mkfs_options'),
     },
+    proxies: proxyPlugins(table('proxy_plugins'), source),
     registry: registryConfig(table('registry'), source),
   };
 }
@@ -273,7 +290,7 @@ function strings(value: unknown, source: string, name: string): string[] {
 
 /** The configuration as TOML that gives the same configuration when it is read. */
 export function printConfig(config: Config): string {
-  const { root, state, address, log, grpc, shim, runtimes, content, gc, overlayfs, erofs, registry } = config;
+  const { root, state, address, log, grpc, shim, runtimes, content, gc, overlayfs, erofs, proxies, registry } = config;
   return stringify({
     root,
     state,
@@ -294,6 +311,7 @@ export function printConfig(config: Config): string {
       overlayfs: { mount_options: [...overlayfs.mountOptions] },
       erofs: { mount_options: [...erofs.mountOptions], mkfs_options: [...erofs.mkfsOptions] },
     },
+    proxy_plugins: Object.fromEntries(proxies.map(({ name, ...rest }) => [name, { type: 'snapshot', ...rest }])),
     registry: {
       hosts_directories: [...registry.hostsDirectories],
       docker_config: registry.dockerConfig,

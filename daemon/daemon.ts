@@ -3,6 +3,7 @@
 import { join } from 'node:path';
 import { errorKind, messageOf } from '../proto/errors';
 import { openSnapshotters } from '../snapshotter/index';
+import type { Snapshotter } from '../snapshotter/snapshotter';
 import type { Config } from './config';
 import { ContentStore } from './content/store';
 import type { ApplyDeps } from './diff/apply';
@@ -16,7 +17,7 @@ import { ApiServer } from './grpc/server';
 import { IdleCollector } from './idle';
 import type { Logger } from './log';
 import { Database } from './metadata/database';
-import { pluginList, type SkippedPlugin } from './plugins';
+import { pluginList, type SkippedPlugin, snapshotterPlugins } from './plugins';
 import { Registries } from './registry/registries';
 import { buildServices, serviceName } from './services/index';
 import { StartError } from './start-error';
@@ -67,6 +68,7 @@ export async function startDaemon(config: Config, log: Logger, onFatal: (error: 
   collector.addPins(() => content.openIngests());
   parts.defer(() => collector.stop());
   const { snapshotters, skipped } = await openSweptSnapshotters(config, db, collector);
+  parts.defer(() => closeAll(snapshotters));
   const diff = openDiff(config.state, content);
   parts.defer(() => diff.pool.close());
   const { tasks, close: closeTasks } = createTaskManager({ config, db, events, logger: log });
@@ -95,11 +97,7 @@ export async function startDaemon(config: Config, log: Logger, onFatal: (error: 
           databasePath: db.path,
           sharing: content.sharing,
           gc: config.gc,
-          snapshotters: [...snapshotters.values()].map(({ name, root, capabilities }) => ({
-            id: name,
-            root,
-            capabilities,
-          })),
+          snapshotters: snapshotterPlugins(snapshotters.values(), config.proxies),
           skippedSnapshotters: skipped,
           services: services.map(serviceName),
         }),
@@ -145,10 +143,10 @@ function openDatabase(root: string, onSyncFailure: (error: unknown) => void): Da
 /** Snapshotters whose leftover data goes with every collection. @throws StartError "directory" */
 async function openSweptSnapshotters(config: Config, db: Database, collector: Collector) {
   try {
-    const { root, overlayfs, erofs } = config;
+    const { root, overlayfs, erofs, proxies } = config;
     const skipped: SkippedPlugin[] = [];
     const onSkipped = (id: string, reason: string) => void skipped.push({ id, reason });
-    const snapshotters = await openSnapshotters({ root, db, overlayfs, erofs, onSkipped });
+    const snapshotters = await openSnapshotters({ root, db, overlayfs, erofs, proxies, onSkipped });
     for (const snapshotter of snapshotters.values()) {
       collector.addSweeper({ type: `snapshots/${snapshotter.name}`, sweep: () => snapshotter.cleanup() });
     }
@@ -156,6 +154,10 @@ async function openSweptSnapshotters(config: Config, db: Database, collector: Co
   } catch (error) {
     throw new StartError('directory', `cannot open the snapshots: ${messageOf(error)}`, { cause: error });
   }
+}
+
+function closeAll(snapshotters: ReadonlyMap<string, Snapshotter>): void {
+  for (const snapshotter of snapshotters.values()) snapshotter.close?.();
 }
 
 function openDiff(state: string, content: ContentStore): ApplyDeps {

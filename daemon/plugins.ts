@@ -5,14 +5,16 @@
 import type { Input } from '../proto/codec';
 import type { Plugin } from '../proto/generated/containerd.services.introspection.v1';
 import type { Platform } from '../proto/generated/containerd.types';
+import type { ProxyOptions } from '../snapshotter/proxy';
+import type { Snapshotter } from '../snapshotter/snapshotter';
 import type { SchedulerOptions } from './gc/scheduler';
 
 export type PluginRecord = Input<Plugin>;
 
 export interface SnapshotterPlugin {
   readonly id: string;
-  readonly root: string;
   readonly capabilities: readonly string[];
+  readonly exports: Readonly<Record<string, string>>;
 }
 
 export interface SkippedPlugin {
@@ -69,17 +71,22 @@ export function hostPlatform(): Platform {
   return { os: 'linux', architecture, variant: architecture === 'arm64' ? 'v8' : '', osVersion: '', osFeatures: [] };
 }
 
+/** Proxies with their socket, as containerd lists them. */
+export function snapshotterPlugins(
+  snapshotters: Iterable<Snapshotter>,
+  proxies: readonly ProxyOptions[],
+): SnapshotterPlugin[] {
+  return [...snapshotters].map(({ name: id, root, capabilities }) => {
+    const proxy = proxies.find(({ name }) => name === id);
+    return { id, capabilities, exports: proxy === undefined ? { root } : { ...proxy.exports, address: proxy.address } };
+  });
+}
+
 export function pluginList(sources: PluginSources): PluginRecord[] {
   const platforms = [hostPlatform()];
   return [
     { type: CONTENT, id: 'content', exports: { root: sources.contentRoot } },
-    ...sources.snapshotters.map(({ id, root, capabilities }) => ({
-      type: SNAPSHOTTER,
-      id,
-      platforms,
-      capabilities,
-      exports: { root },
-    })),
+    ...sources.snapshotters.map((snapshotter) => ({ type: SNAPSHOTTER, platforms, ...snapshotter })),
     ...sources.skippedSnapshotters.map(({ id, reason }) => ({
       type: SNAPSHOTTER,
       id,

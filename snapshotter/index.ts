@@ -8,6 +8,7 @@ import { ErofsDriver, erofsObstacle } from './erofs';
 import { LocalSnapshotter } from './local';
 import { NativeDriver } from './native';
 import { OverlayfsDriver } from './overlayfs';
+import { type ProxyOptions, ProxySnapshotter } from './proxy';
 import { type RecordDatabase, SnapshotIds } from './records';
 import type { Snapshotter } from './snapshotter';
 
@@ -17,6 +18,7 @@ export interface SnapshottersOptions {
   readonly db: RecordDatabase;
   readonly overlayfs: { readonly mountOptions: readonly string[] };
   readonly erofs?: { readonly mountOptions: readonly string[]; readonly mkfsOptions: readonly string[] };
+  readonly proxies?: readonly ProxyOptions[];
   /** Told of each that cannot work here, and why. */
   readonly onSkipped?: (name: string, reason: string) => void;
 }
@@ -29,9 +31,11 @@ interface Entry {
 
 /** Clients know these from containerd, and are told. */
 const NOT_YET = ['devmapper', 'zfs'];
+/** Names that no proxy plug-in can have. */
+export const OWN_NAMES: readonly string[] = ['overlayfs', 'native', 'erofs', 'btrfs', ...NOT_YET];
 const PRIVATE_MODE = 0o700;
 
-/** All snapshotters that work here, by name. @throws when a directory cannot be made */
+/** All snapshotters that work here, by name; close() those that have it. @throws when a directory cannot be made */
 export async function openSnapshotters(options: SnapshottersOptions): Promise<Map<string, Snapshotter>> {
   const { root, db, onSkipped = () => {} } = options;
   const ids = new SnapshotIds(db);
@@ -43,6 +47,7 @@ export async function openSnapshotters(options: SnapshottersOptions): Promise<Ma
     if (reason === undefined) snapshotters.set(name, await LocalSnapshotter.open(open(path), db, ids));
     else onSkipped(name, reason);
   }
+  for (const proxy of options.proxies ?? []) snapshotters.set(proxy.name, new ProxySnapshotter(proxy, db, ids));
   for (const name of NOT_YET) onSkipped(name, 'gantry does not have this snapshotter');
   return snapshotters;
 }

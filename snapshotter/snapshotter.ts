@@ -1,7 +1,7 @@
 // What a snapshotter is: root file systems by key, as mounts. Keys and names are those of one namespace; kinds and rules
 // are containerd's (wire/semantics.md, Snapshots). Implementations: LocalSnapshotter over a driver for directories of
-// this machine; a remote one can stand beside it, because records are always the daemon's and only mounts() and what
-// makes or measures data can wait for somebody else.
+// this machine, ProxySnapshotter over a plug-in's socket. Records are always the daemon's; only mounts() and what makes or
+// measures data can wait for somebody else.
 
 import type { Mount } from '../runtime-native/index';
 
@@ -27,6 +27,8 @@ export interface SnapshotUsage {
 
 export interface CreateOptions {
   readonly labels?: Readonly<Record<string, string>>;
+  /** Ends the wait for a plug-in; what it makes nevertheless is removed by cleanup(). */
+  readonly signal?: AbortSignal;
   /** Runs inside the transaction that writes the record: leases, events. What it throws undoes the creation. */
   readonly within?: () => void;
 }
@@ -96,4 +98,7 @@ export interface Snapshotter {
 
   /** Removes data that no record stands for. */
   cleanup(): Promise<void>;
+
+  /** Gives up connections; the snapshotter is not used afterwards. */
+  close?(): void;
 }

@@ -146,4 +146,15 @@ CREATE TABLE events (
 CREATE INDEX events_held ON events (sequence) WHERE held = 1;
 `,
   REFERENCE_SCHEMA,
+  `
+-- What a proxy plug-in keeps for us, written before it is asked to. Without a snapshot: to be removed there.
+CREATE TABLE proxy_snapshots (
+  sequence INTEGER PRIMARY KEY AUTOINCREMENT,
+  snapshotter TEXT NOT NULL,
+  namespace TEXT NOT NULL,
+  backend_key TEXT NOT NULL,
+  snapshot_id INTEGER UNIQUE REFERENCES snapshots (id) ON DELETE SET NULL,
+  UNIQUE (snapshotter, namespace, backend_key)
+) STRICT;
+`,
 ];

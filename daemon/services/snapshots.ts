@@ -71,7 +71,8 @@ export function snapshotsService({ db, events, snapshotters }: SnapshotsDeps): S
         detachFromLease(db, namespace, lease, { type: typeOf(snapshotter), id: key });
         events.publish(namespace, '/snapshot/commit', SnapshotCommit, { key, name, snapshotter: snapshotter.name });
       };
-      await snapshotter.commit(namespace, name, key, { labels, within, ...(parent === '' ? {} : { parent }) });
+      const { signal } = context;
+      await snapshotter.commit(namespace, name, key, { labels, signal, within, ...(parent === '' ? {} : { parent }) });
       return {};
     },
 
@@ -140,7 +141,7 @@ async function create(
     publish(namespace);
   };
   try {
-    return await snapshotter[method](namespace, key, parent, { labels, within });
+    return await snapshotter[method](namespace, key, parent, { labels, signal: context.signal, within });
   } catch (error) {
     if (isAlreadyExists(error)) {
       const target = labels[TARGET_LABEL];

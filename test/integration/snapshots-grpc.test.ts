@@ -11,7 +11,7 @@ import { SNAPSHOTTERS } from '../suites/snapshotters';
 
 for (const { snapshotter, canRebase, missing, mountRoot } of SNAPSHOTTERS) {
   const open = async () => {
-    const bench = await openSnapshotBench(mountRoot);
+    const bench = await openSnapshotBench({ mountRoot });
     const server = new ApiServer([bench.service], {
       durable: () => bench.db.durable(),
       writeCount: () => bench.db.changes,

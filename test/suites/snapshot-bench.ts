@@ -12,6 +12,7 @@ import type { MessageType } from '../../proto/codec';
 import * as eventTypes from '../../proto/generated/containerd.events';
 import { unmountRecursive } from '../../runtime-native/index';
 import { openSnapshotters } from '../../snapshotter/index';
+import type { ProxyOptions } from '../../snapshotter/proxy';
 import type { Snapshotter } from '../../snapshotter/snapshotter';
 import { Records } from './records';
 
@@ -32,12 +33,17 @@ export interface SnapshotBench {
   close(): Promise<void>;
 }
 
-/** @param mountRoot mounts a file system of its own on the directory that it gets, for the snapshots */
-export async function openSnapshotBench(mountRoot: (root: string) => void = () => {}): Promise<SnapshotBench> {
+export interface BenchOptions {
+  /** Mounts a file system of its own on the directory that it gets, for the snapshots. */
+  readonly mountRoot?: ((root: string) => void) | undefined;
+  readonly proxies?: readonly ProxyOptions[];
+}
+
+export async function openSnapshotBench({ mountRoot, proxies = [] }: BenchOptions = {}): Promise<SnapshotBench> {
   const directory = mkdtempSync(join(tmpdir(), 'snapshotter-'));
   const root = join(directory, 'root');
   mkdirSync(root);
-  mountRoot(root);
+  mountRoot?.(root);
   const db = Database.open(join(directory, 'test.db'));
   const bus = new EventBus(db);
   // The service holds the map, so that snapshotters can be opened again behind it.
@@ -47,8 +53,10 @@ export async function openSnapshotBench(mountRoot: (root: string) => void = () =
       root,
       db,
       overlayfs: { mountOptions: [] },
+      proxies,
       erofs: { mountOptions: [], mkfsOptions: ['-zlz4'] },
     });
+    for (const snapshotter of snapshotters.values()) snapshotter.close?.();
     for (const [name, snapshotter] of opened) snapshotters.set(name, snapshotter);
   };
   await reopen();
@@ -80,6 +88,7 @@ export async function openSnapshotBench(mountRoot: (root: string) => void = () =
     },
     loseDirectory: async (snapshotter, id) => rmSync(join(path(snapshotter), String(id)), { recursive: true }),
     close: async () => {
+      for (const snapshotter of snapshotters.values()) snapshotter.close?.();
       await db.close();
       unmountRecursive(directory);
       rmSync(directory, { recursive: true, force: true });

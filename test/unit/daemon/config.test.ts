@@ -46,6 +46,35 @@ describe('loadConfig()', () => {
     expect(loadConfig(file(DEFAULT_CONFIG), {})).toEqual(config);
   });
 
+  it('reads proxy plug-ins, and refuses bad ones', () => {
+    const plugin = (text: string) => file(`[proxy_plugins.remote]\n${text}`);
+
+    expect(loadConfig(plugin('type = "snapshot"\naddress = "/run/s"'), {}).proxies).toEqual([
+      { name: 'remote', address: '/run/s', snapshotter: 'remote', capabilities: [], exports: {} },
+    ]);
+    const full =
+      'type = "snapshot"\naddress = "/run/s"\nsnapshotter = "x"\ncapabilities = ["rebase"]\nexports = { root = "/d" }';
+    const printed = printConfig(loadConfig(plugin(full), {}));
+    expect(loadConfig(file(printed), {}).proxies).toEqual(loadConfig(plugin(full), {}).proxies);
+    expect(loadConfig(plugin(full), {}).proxies).toEqual([
+      { name: 'remote', address: '/run/s', snapshotter: 'x', capabilities: ['rebase'], exports: { root: '/d' } },
+    ]);
+    for (const [text, words] of [
+      ['type = "content"\naddress = "/run/s"', /"proxy_plugins.remote.type" must be "snapshot", not "content"/],
+      ['type = "snapshot"', /"proxy_plugins.remote.address" must be the absolute path of a socket/],
+      [`type = "snapshot"\naddress = "/${'x'.repeat(107)}"`, /at most 107 bytes/],
+      ['type = "snapshot"\naddress = "/s"\nplatform = "x"', /"proxy_plugins.remote.platform" is not known/],
+      ['type = "snapshot"\naddress = "/s"\ncapabilities = "x"', /must be a list of strings/],
+      ['type = "snapshot"\naddress = "/s"\nexports = { a = 1 }', /must be a table of strings/],
+    ] as const) {
+      expect(() => loadConfig(plugin(text), {})).toThrow(words);
+    }
+    expect(() => loadConfig(file('[proxy_plugins.native]\ntype = "snapshot"\naddress = "/s"'), {})).toThrow(
+      /has the name of one of gantry's own snapshotters/,
+    );
+    expect(() => loadConfig(file('[proxy_plugins]\nremote = 1'), {})).toThrow(/"proxy_plugins.remote" must be a table/);
+  });
+
   it('lets flags win over the file and the file over the defaults', () => {
     const path = file('root = "/a"\nstate = "/b"\n[log]\nlevel = "warn"\nformat = "json"');
 

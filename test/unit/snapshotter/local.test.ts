@@ -1,7 +1,7 @@
 // The contract of snapshotters on every driver, in process, and what only shows with a driver or disk in trouble.
 
 import { execFileSync } from 'node:child_process';
-import { mkdirSync, mkdtempSync, readdirSync, rmSync } from 'node:fs';
+import { mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { Database } from '../../../daemon/metadata/database';
@@ -11,14 +11,32 @@ import type { Snapshotter } from '../../../snapshotter/snapshotter';
 import { describeUnless } from '../../setup/needs';
 import { directApi } from '../../suites/api';
 import { openSnapshotBench } from '../../suites/snapshot-bench';
+import { snapshotClient } from '../../suites/snapshot-client';
 import { snapshotterSuite } from '../../suites/snapshotter.suite';
 import { SNAPSHOTTERS } from '../../suites/snapshotters';
 
 for (const { snapshotter, missing, mountRoot } of SNAPSHOTTERS) {
   describeUnless(missing)('LocalSnapshotter', () => {
     snapshotterSuite('in process', snapshotter, async () => {
-      const bench = await openSnapshotBench(mountRoot);
+      const bench = await openSnapshotBench({ mountRoot });
       return { api: directApi(bench.service), bench, close: () => bench.close() };
+    });
+
+    test(`${snapshotter}: one key is committed once, whoever asks at the same time`, async () => {
+      const bench = await openSnapshotBench({ mountRoot });
+      const client = snapshotClient(directApi(bench.service), snapshotter, bench.directory);
+      try {
+        client.within(await client.prepare('key'), (root) => writeFileSync(join(root, 'file'), 'text'));
+
+        const results = await Promise.allSettled(['a', 'b', 'c'].map((name) => client.commit(name, 'key')));
+
+        expect(results.map(({ status }) => status)).toEqual(['fulfilled', 'rejected', 'rejected']);
+        client.within(await client.view('look', 'a'), (root) =>
+          expect(readFileSync(join(root, 'file'), 'utf8')).toBe('text'),
+        );
+      } finally {
+        await bench.close();
+      }
     });
   });
 }
