@@ -6,7 +6,15 @@ import { Readable } from 'node:stream';
 import type { Connections } from './connections';
 import { type Endpoint, urlAt } from './endpoint';
 import { type Authorize, drain, errorAnswer, exchange, type HttpAnswer, type HttpRequest } from './exchange';
-import { contentError, failureAt, networkError, type Place, RegistryError, statusError } from './failure';
+import {
+  contentError,
+  failureAt,
+  networkError,
+  type Place,
+  RegistryError,
+  registryWords,
+  statusError,
+} from './failure';
 import { Pace, type PaceLimits } from './pace';
 import { BLOB_RETRIES, canRetry, delayMs, pause } from './retry';
 
@@ -41,6 +49,8 @@ const READ_BYTES = 256 << 10;
 /** A registry may copy and hash all that it got before it answers. */
 const COMMIT_TIMEOUT_MS = 900_000;
 const PROGRESS_BYTES = 1 << 20;
+/** Uploads that arrive with other bytes until the blob is given up. */
+const CONTENT_ATTEMPTS_MAX = 2;
 
 /** @throws RegistryError, what reading the file throws, the signal's reason */
 export function upload(job: UploadJob, context: UploadContext): Promise<'uploaded' | 'mounted'> {
@@ -55,7 +65,14 @@ class Upload {
   readonly #job: UploadJob;
   readonly #context: UploadContext;
   readonly #place: Place;
+  /** 0: the blob goes in one piece. */
   #chunkBytes = 0;
+  #session: Session | undefined;
+  /** Since there was progress. */
+  #attempts = 0;
+  #wrong = 0;
+  /** The furthest that the registry has confirmed. */
+  #reached = 0;
 
   constructor(job: UploadJob, context: UploadContext) {
     this.#job = job;
@@ -64,34 +81,39 @@ class Upload {
   }
 
   async run(): Promise<'uploaded' | 'mounted'> {
-    const { signal } = this.#context;
-    let session: Session | undefined;
-    let reached = 0;
-    let attempts = 0;
     for (;;) {
       try {
-        session ??= await this.#start();
-        if (session === undefined) return 'mounted';
-        await this.#send(session, (next) => {
-          session = next;
-        });
+        this.#session ??= await this.#start();
+        if (this.#session === undefined) return 'mounted';
+        await this.#send(this.#session);
         return 'uploaded';
       } catch (error) {
-        signal.throwIfAborted();
-        if (error instanceof RegistryError && error.reason === 'too large' && this.#chunkBytes === 0) {
-          this.#chunkBytes = CHUNK_BYTES;
-          session = undefined;
-          continue;
-        }
-        attempts += 1;
-        if (!canRetry(error) || attempts >= BLOB_RETRIES.attemptsMax) throw error;
-        await pause(delayMs(BLOB_RETRIES, attempts, error.retryAfterMs), signal);
-        session = session === undefined ? undefined : await this.#status(session);
-        const offset: number = session?.offset ?? 0;
-        if (offset - reached >= PROGRESS_BYTES) attempts = 0;
-        reached = Math.max(reached, offset);
+        this.#context.signal.throwIfAborted();
+        await this.#recover(error);
       }
     }
+  }
+
+  /** Makes ready for another try. @throws the error when none would help */
+  async #recover(error: unknown): Promise<void> {
+    if (error instanceof RegistryError && error.reason === 'too large' && this.#chunkBytes === 0) {
+      this.#chunkBytes = CHUNK_BYTES;
+      this.#session = undefined;
+      return;
+    }
+    this.#attempts += 1;
+    if (!canRetry(error) || this.#attempts >= BLOB_RETRIES.attemptsMax) throw error;
+    if (error.reason === 'content') {
+      this.#wrong += 1;
+      if (this.#wrong >= CONTENT_ATTEMPTS_MAX) throw error;
+      this.#session = undefined;
+    }
+    await pause(delayMs(BLOB_RETRIES, this.#attempts, error.retryAfterMs), this.#context.signal);
+    if (this.#session === undefined) return;
+    this.#session = await this.#status(this.#session);
+    const offset = this.#session?.offset ?? 0;
+    if (offset - this.#reached >= PROGRESS_BYTES) this.#attempts = 0;
+    this.#reached = Math.max(this.#reached, offset);
   }
 
   /** A new upload, or undefined when the registry took the blob from another repository. */
@@ -100,15 +122,16 @@ class Upload {
     const path = `${repository}/blobs/uploads/`;
     for (const from of mountFrom) {
       const scopes = [pushScope(repository), `repository:${from}:pull`];
-      const answer = await this.#request({
-        method: 'POST',
-        url: urlAt(endpoint, path, { mount: digest, from }),
-        scopes,
+      const url = urlAt(endpoint, path, { mount: digest, from });
+      // Whatever it has against the other repository: the blob can still be sent.
+      const answer = await this.#request({ method: 'POST', url, scopes }).catch((error: unknown) => {
+        if (error instanceof RegistryError && !error.canRetry) return undefined;
+        throw error;
       });
+      if (answer === undefined) continue;
       await drain(answer);
       if (answer.status === 201) return undefined;
       if (answer.status === 202) return this.#opened(answer);
-      // Whatever it has against the other repository: the blob can still be sent.
     }
     const answer = await this.#request({ method: 'POST', url: urlAt(endpoint, path) });
     if (answer.status !== 202) throw statusError(this.#place, await errorAnswer(answer));
@@ -123,7 +146,7 @@ class Upload {
   }
 
   /** All bytes from where the session stands, and the digest. */
-  async #send(from: Session, onSession: (session: Session) => void): Promise<void> {
+  async #send(from: Session): Promise<void> {
     const { sizeBytes } = this.#job;
     let session = from;
     if (session.offset === 0 && this.#chunkBytes === 0) return this.#finish(session, sizeBytes);
@@ -141,7 +164,7 @@ class Upload {
       }
       await drain(answer);
       session = { url: this.#location(answer), offset: this.#offset(answer, end) };
-      onSession(session);
+      this.#session = session;
     }
     await this.#finish(session, 0);
   }
@@ -158,7 +181,13 @@ class Upload {
       body: bodyBytes === 0 ? undefined : this.#bytes(0, bodyBytes),
       headersTimeoutMs: COMMIT_TIMEOUT_MS,
     });
-    if (answer.status !== 201 && answer.status !== 204) throw statusError(this.#place, await errorAnswer(answer));
+    if (answer.status !== 201 && answer.status !== 204) {
+      const told = await errorAnswer(answer);
+      const isWrong = answer.status === 400 && registryWords(told.body).includes('DIGEST_INVALID');
+      throw isWrong
+        ? contentError(this.#place, 'other bytes have arrived there than were sent: a proxy may change them')
+        : statusError(this.#place, told);
+    }
     await drain(answer);
     const stored = answer.headers['docker-content-digest'];
     if (stored !== undefined && stored !== digest) throw contentError(this.#place, `it stored the digest ${stored}`);

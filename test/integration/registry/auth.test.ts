@@ -213,6 +213,23 @@ describeUnless(missingForRegistry())('a registry with tokens', () => {
     });
   });
 
+  test('push() sends what must not be taken from another repository', async () => {
+    const { bytes } = await pushed('secret:1');
+    tokens.answer = ({ parameters }) =>
+      parameters.getAll('scope').join(' ').includes('repository:secret')
+        ? { status: 403, body: '' }
+        : (undefined as never);
+    const options = { signal: NEVER, mountFrom: ['secret'] };
+    const app = reference(server.host, 'private:1');
+
+    const outcome = await pushBytes(asAlice(), app, { bytes, path: fixture.path('blob') }, options);
+
+    expect(outcome).toBe('uploaded');
+    expect(tokens.questions.map(({ parameters }) => parameters.getAll('scope').join(' '))).toContain(
+      'repository:private:pull,push repository:secret:pull',
+    );
+  });
+
   test('a refresh token is given with POST', async () => {
     const { descriptor } = await pushed('private:1');
     const credentials = async (): Promise<Credentials> => ({ kind: 'identity-token', token: 'fresh' });

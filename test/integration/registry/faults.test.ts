@@ -262,6 +262,21 @@ describeUnless(missingForRegistry())('a registry behind a bad network', () => {
     expect(got.bytes.equals(bytes)).toBe(true);
   });
 
+  test('push() sends bytes again that were changed on the way, but not without end', async () => {
+    const bytes = randomBytes(2 * MIB);
+    const faults: Fault[] = [{ kind: 'corrupt-request', atByte: MIB }];
+    proxy.plan = ({ method }) => (method === 'PUT' ? faults.shift() : undefined);
+
+    expect(await pushBytes(fixture.client(), app, { bytes, path: newPath() })).toBe('uploaded');
+
+    proxy.plan = ({ method }) => (method === 'PUT' ? { kind: 'corrupt-request', atByte: MIB } : undefined);
+    const pushing = pushBytes(fixture.client(), app, { bytes: randomBytes(2 * MIB), path: newPath() });
+    await expect(pushing).rejects.toMatchObject({
+      kind: 'failed precondition',
+      message: expect.stringContaining('other bytes have arrived there than were sent'),
+    });
+  });
+
   test('push() goes on when the registry took no more bytes', async () => {
     const bytes = randomBytes(32 * MIB);
     const faults: Fault[] = [{ kind: 'stall-request', afterBytes: MIB }];

@@ -23,6 +23,8 @@ export type Fault =
   | { readonly kind: 'headers'; readonly headers: Record<string, string | undefined> }
   /** Limits every connection to this rate. */
   | { readonly kind: 'slow'; readonly bytesPerSecond: number }
+  /** Turns one byte of the request around. */
+  | { readonly kind: 'corrupt-request'; readonly atByte: number }
   /** Takes no more of the request after so many bytes. */
   | { readonly kind: 'stall-request'; readonly afterBytes: number }
   /** Breaks the connection when so many bytes of the request have come. */
@@ -86,6 +88,7 @@ export class FaultyProxy {
     if (fault?.kind === 'drop-request') dropAfter(request, fault.afterBytes, () => upstream.end());
     if (fault?.kind === 'stall-request') stallAfter(request, fault.afterBytes);
     request.on('error', () => upstream.destroy());
+    if (fault?.kind === 'corrupt-request') corruptAt(request, fault.atByte);
     request.pipe(upstream);
   }
 
@@ -158,5 +161,13 @@ function stallAfter(request: http.IncomingMessage, bytes: number): void {
     if (received < bytes) return;
     request.unpipe();
     request.pause();
+  });
+}
+
+function corruptAt(request: http.IncomingMessage, at: number): void {
+  let received = 0;
+  request.on('data', (chunk: Buffer) => {
+    if (at >= received && at < received + chunk.length) chunk[at - received]! ^= 0xff;
+    received += chunk.length;
   });
 }
