@@ -4,7 +4,8 @@ import { errorKind, isAlreadyExists } from '../../proto/errors';
 import type { ContentStore } from '../content/store';
 import { labelBlob, type Owner, whenUnlocked, writeBlob } from '../images/blobs';
 import { type ImageDescriptor, roleOfBlob } from '../images/documents';
-import { nameOfBlob } from '../images/graph';
+import { hasBlob, nameOfBlob } from '../images/graph';
+import type { LeaseResource } from '../metadata/lease-resources';
 import { sourceLabel } from '../registry/distribution-source';
 import type { BlobProgress } from './blob-progress';
 import { type RemoteImage, remoteDescriptor } from './registry';
@@ -15,6 +16,7 @@ export class Fetcher {
   readonly #owner: Owner;
   readonly #progress: BlobProgress;
   readonly #fetches = new Map<string, Promise<void>>();
+  readonly #begun = new Set<ImageDescriptor>();
 
   constructor(
     content: ContentStore,
@@ -34,7 +36,17 @@ export class Fetcher {
     return running;
   }
 
+  /** What was begun: blobs that are here, and ingests of those that are not. */
+  resources(): LeaseResource[] {
+    return [...this.#begun].map((blob) =>
+      hasBlob(this.#content, this.#owner.namespace, blob)
+        ? { type: 'content', id: blob.digest }
+        : { type: 'ingests', id: nameOfBlob(blob) },
+    );
+  }
+
   async #fetchOnce(blob: ImageDescriptor): Promise<void> {
+    this.#begun.add(blob);
     this.#progress.waiting(blob);
     const isNew = isDocument(blob) ? await this.#fetchDocument(blob) : await this.#fetchFile(blob);
     this.#labelSource(blob);

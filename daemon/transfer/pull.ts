@@ -10,6 +10,7 @@ import { isSchema1 } from '../images/media-types';
 import { BlobProgress } from './blob-progress';
 import { Fetcher } from './fetch';
 import { filterOf, givenNames, saveImages } from './image-store';
+import { keepForNextTry } from './keep';
 import type { TransferCall, TransferParts } from './parts';
 import { openRemote, type RemoteImage } from './registry';
 import { platformsOf, unpackImage } from './unpack';
@@ -76,8 +77,13 @@ class PulledImage {
     const walk = walkGraph(target, (blob) => this.#visit(blob).catch((error: unknown) => this.#fail(error)));
     await walk.catch(() => {});
     const unpacked = await Promise.allSettled(this.#running);
-    await walk;
-    for (const one of unpacked) if (one.status === 'rejected') throw one.reason;
+    try {
+      await walk;
+      for (const one of unpacked) if (one.status === 'rejected') throw one.reason;
+    } catch (error) {
+      keepForNextTry(this.#parts.db, this.#owner, error, this.#fetcher.resources());
+      throw error;
+    }
   }
 
   async #visit(blob: ImageDescriptor): Promise<readonly ImageDescriptor[]> {

@@ -15,6 +15,8 @@ export interface LayoutPlan {
   readonly leaveOut?: 'layer';
   /** Changes a byte of the last layer. */
   readonly damage?: boolean;
+  /** The last layer is one that may not be passed on. */
+  readonly foreign?: boolean;
 }
 
 interface Descriptor {
@@ -66,7 +68,10 @@ async function makeImage(plan: LayoutPlan, architecture: string): Promise<Image>
     JSON.stringify({ architecture, os: 'linux', config: {}, rootfs: { type: 'layers', diff_ids: plain.map(sha256) } }),
   );
   const configDescriptor = descriptorOf('application/vnd.oci.image.config.v1+json', config);
-  const layers = packed.map((layer) => descriptorOf('application/vnd.oci.image.layer.v1.tar+gzip', layer));
+  const layers = packed.map((layer, index) => {
+    const isForeign = plan.foreign === true && index === packed.length - 1;
+    return descriptorOf(`application/vnd.oci.image.layer.${isForeign ? 'nondistributable.' : ''}v1.tar+gzip`, layer);
+  });
   const manifest = Buffer.from(
     JSON.stringify({ schemaVersion: 2, mediaType: MANIFEST, config: configDescriptor, layers }),
   );

@@ -222,6 +222,34 @@ describeUnless(missingForCli() ?? missingForRegistry())('pull and push', () => {
   );
 
   test(
+    'after the registry was gone in the middle, the next pull fetches only what is missing',
+    async () => {
+      const { layers } = await publish('test/gone:1', [[['small', 'layer']], [['big', bulk(3_000_000)]]]);
+      const [name, namespace] = [`${proxy.host}/test/gone:1`, fresh()];
+      let tries = 0;
+      proxy.plan = ({ url }) => {
+        if (!isBlob(url, layers[1])) return undefined;
+        tries += 1;
+        return tries === 1 ? { kind: 'drop', afterBytes: 600_000 } : { kind: 'answer', status: 503 };
+      };
+      const { code, stderr } = await run('-n', namespace, 'pull', name);
+      // A collection in between takes what nothing keeps.
+      await run('-n', namespace, 'images', 'import', '--no-unpack', archives.oci);
+      await run('-n', namespace, 'images', 'rm', '--sync', 'busybox');
+      proxy.plan = () => undefined;
+      proxy.requests.length = 0;
+      const again = await run('-n', namespace, 'pull', name);
+
+      expect({ code, lines: stderr.trim().split('\n').length }).toEqual({ code: 1, lines: 1 });
+      expect(again).toMatchObject({ code: 0, stderr: '' });
+      const fetched = proxy.requests.filter(({ method, url }) => method === 'GET' && url.includes('/blobs/'));
+      expect(fetched.map(({ url }) => url).filter((url) => !isBlob(url, layers[1]))).toEqual([]);
+      expect(Number(/^bytes=(\d+)-/.exec(fetched[0]?.headers.range ?? '')?.[1])).toBeGreaterThan(100_000);
+    },
+    TIMEOUT_MS,
+  );
+
+  test(
     'a client that is interrupted takes its pull and its lease with it',
     async () => {
       const { layers } = await publish('test/interrupted:1', [[['big', bulk(3_000_000)]]]);

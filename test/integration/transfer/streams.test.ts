@@ -203,6 +203,40 @@ suite('streams', () => {
     progress.call.cancel();
   });
 
+  test('layers that may not be passed on can be missing in an import and left out of an export', async () => {
+    const plan = { layers: [[['own', 'layer']], [['foreign', 'layer']]], foreign: true } as const;
+    const import_ = async (name: string, archive: Buffer) => {
+      const source = await bench.open();
+      const sent = sendBytes(source.call, archive);
+      const reference = { name: 'x', isPrefix: true, allowOverwrite: true };
+      await bench.transfer([ImageImportStream, { stream: source.id }], [ImageStore, { extraReferences: [reference] }]);
+      await sent;
+      return (await bench.connection.images.get({ name })).image?.target?.digest;
+    };
+    const export_ = async (options: { skipNonDistributable?: boolean }) => {
+      const destination = await bench.open();
+      const received = receiveBytes(destination.call);
+      const exported = failure(
+        bench.transfer(
+          [ImageStore, { name: 'host/foreign:1' }],
+          [ImageExportStream, { stream: destination.id, ...options }],
+        ),
+      );
+      return { bytes: await received, result: await exported };
+    };
+    const without = await layout({ ...plan, name: 'host/foreign:1', leaveOut: 'layer' });
+    const whole = await layout({ ...plan, name: 'host/foreign:1' });
+    const foreign = whole.layers[1]?.replace(':', '/') ?? '';
+
+    expect(await import_('host/foreign:1', without.tar)).toBe(without.manifest);
+    expect((await export_({})).result).toMatch(/^not found: content digest/);
+    const kept = await export_({ skipNonDistributable: true });
+    expect(kept.result).toBe('done');
+    expect(kept.bytes.includes(`blobs/${foreign}\0`)).toBe(false);
+    expect(await import_('host/foreign:1', whole.tar)).toBe(whole.manifest);
+    expect((await export_({})).bytes.includes(`blobs/${foreign}\0`)).toBe(true);
+  });
+
   test('an archive that is no image is refused by what it lacks', async () => {
     const refused = async (bytes: Buffer) => {
       const source = await bench.open();
