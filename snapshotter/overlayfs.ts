@@ -27,7 +27,7 @@ const ALL_IDS = 4294967295;
 
 export class OverlayfsDriver implements Driver {
   readonly name = 'overlayfs';
-  readonly canRebase = true;
+  readonly canRebase: boolean;
   readonly root: string;
   readonly #directories: SnapshotDirectories;
   readonly #options: readonly string[];
@@ -42,6 +42,8 @@ export class OverlayfsDriver implements Driver {
       ...(isInUserNamespace() && !mountOptions.includes('userxattr') ? ['userxattr'] : []),
       ...(existsSync(INDEX_PARAMETER) && !mountOptions.some(isIndexOption) ? ['index=off'] : []),
     ];
+    // Whoever fills a snapshot without a parent writes whiteouts as devices, which are not read then.
+    this.canRebase = !this.#options.includes('userxattr');
   }
 
   async create(layer: Layer): Promise<void> {

@@ -23,6 +23,8 @@ export interface ApplyOptions {
   readonly namespace: string;
   readonly diff: Descriptor;
   readonly mounts: readonly Mount[];
+  /** Where the layer goes, if the mounts do not say it. With unknown lowers ABORTED tells that they are needed. */
+  readonly target?: UnpackTarget | undefined;
   /** Wait until the result is on disk. */
   readonly syncFs: boolean;
   readonly signal: AbortSignal;
@@ -44,7 +46,7 @@ export async function applyLayer(deps: ApplyDeps, options: ApplyOptions): Promis
     return unpacked;
   };
   try {
-    const target = directTarget(mounts);
+    const target = options.target ?? directTarget(mounts);
     const { digest, sizeBytes } =
       target === undefined
         ? await withMount(mounts, deps.mountDirectory, (root) => unpack({ root, whiteouts: 'delete', lowers: [] }))

@@ -92,6 +92,7 @@ function failure(error: unknown): UnpackResult {
     const refused = invalidArgument(`layer cannot be decompressed: ${messageOf(error)}`);
     return { errorKind: errorKind(refused), message: refused.message };
   }
+  if (isErrno(error, 'ENOTCONN')) return { errorKind: 'aborted', message: messageOf(error) };
   if (isErrno(error, 'ENOENT')) return { errorKind: 'not found', message: `${messageOf(error)}: not found` };
   return { errorKind: errorKind(error), message: messageOf(error) };
 }

@@ -20,14 +20,12 @@ export class SingleFlight {
   }
 }
 
-function unlessAborted(promise: Promise<void>, signal: AbortSignal): Promise<void> {
+/** Waits no longer than until the signal. @throws the signal's reason, what the promise is rejected with */
+export function unlessAborted(promise: Promise<void>, signal: AbortSignal): Promise<void> {
   return new Promise((resolve, reject) => {
     const abort = () => reject(signal.reason as Error);
     if (signal.aborted) abort();
     signal.addEventListener('abort', abort, { once: true });
-    void promise.then(() => {
-      signal.removeEventListener('abort', abort);
-      resolve();
-    });
+    promise.then(resolve, reject).finally(() => signal.removeEventListener('abort', abort));
   });
 }

@@ -44,6 +44,8 @@ static int copy_from_lower(struct unpack *u, const char *path, int fd)
 /* Makes the directory name, which is missing or a whiteout, and returns it. */
 static int make_parent(struct unpack *u, int dir, const char *name, const char *path, bool opaque)
 {
+	if (!opaque && u->lowers_unknown)
+		return -ENOTCONN;
 	if (mkdirat(dir, name, 0755) < 0)
 		return -errno;
 	int fd = openat(dir, name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);

@@ -264,6 +264,12 @@ int gantry_unpack_lower(struct unpack *u, const char *path)
 	return 0;
 }
 
+/* A directory that needs the attributes of one below is refused with ENOTCONN. */
+void gantry_unpack_unknown_lowers(struct unpack *u)
+{
+	u->lowers_unknown = true;
+}
+
 /* Runs operations in order until one fails; *done counts those that succeeded. Blocking. */
 int gantry_unpack_run(struct unpack *u, const void *operations, uint32_t count, const void *strings,
 		      const void *data, uint32_t *done)

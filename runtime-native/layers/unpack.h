@@ -36,6 +36,8 @@ struct unpack {
 	struct inode_set seen;
 	uint32_t lower_count;
 	int lowers[LOWERS_MAX];
+	/* There may be layers below that are not unpacked yet. */
+	bool lowers_unknown;
 };
 
 /* Opens a path inside root: links and ".." lead nowhere else. The descriptor or -errno. */

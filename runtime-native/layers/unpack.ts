@@ -10,8 +10,11 @@ export type WhiteoutFormat = 'delete' | 'overlay' | 'overlay-user';
 export interface UnpackTarget {
   readonly root: string;
   readonly whiteouts: WhiteoutFormat;
-  /** Directories of the layers below, nearest first: they give attributes to directories without an entry. */
-  readonly lowers: readonly string[];
+  /**
+   * Directories of the layers below, nearest first: they give attributes to directories without an entry. While they are
+   * unknown, such a directory is the error ENOTCONN.
+   */
+  readonly lowers: readonly string[] | 'unknown';
 }
 
 /** Owner, permissions and times of an entry. Names are bytes as latin1 strings, here and below. */
@@ -86,6 +89,7 @@ const NO_DATA = Buffer.alloc(0);
 interface Functions {
   readonly open: NativeFunction;
   readonly lower: NativeFunction;
+  readonly unknownLowers: NativeFunction;
   readonly run: NativeFunction;
   readonly close: NativeFunction;
 }
@@ -113,7 +117,12 @@ export class Unpacker {
     const context = this.#native.open(target.root, FORMAT[target.whiteouts], error) as bigint | null;
     if (context === null) throw systemError(error[0] ?? 0, 'open', target.root);
     this.#context = context;
-    for (const lower of target.lowers) {
+    if (target.lowers === 'unknown') this.#native.unknownLowers(context);
+    else this.#openLowers(context, target.lowers);
+  }
+
+  #openLowers(context: bigint, lowers: readonly string[]): void {
+    for (const lower of lowers) {
       const result = this.#native.lower(context, lower) as number;
       if (result >= 0) continue;
       this.close();
@@ -261,6 +270,7 @@ function native(): Functions {
   functions ??= {
     open: library.func('void *gantry_unpack_open(const char *root, uint32_t whiteouts, void *error)'),
     lower: library.func('int gantry_unpack_lower(void *unpack, const char *path)'),
+    unknownLowers: library.func('void gantry_unpack_unknown_lowers(void *unpack)'),
     run: library.func(
       'int gantry_unpack_run(void *unpack, void *operations, uint32_t count, void *strings, void *data, void *done)',
     ),

@@ -91,7 +91,7 @@ async function installOnTop(base: string, packages: readonly string[], target: s
     const options = [
       `-oDir::State::status=${merged}/var/lib/dpkg/status`,
       `-oDir::Cache::archives=${work}/archives`,
-      '-oDir::State::extended_states=/dev/null',
+      `-oDir::State::extended_states=${work}/extended_states`, // apt sets mode and time of the file, also of /dev/null
       `-oDPkg::Options::=--root=${merged}`,
       '-oAPT::Sandbox::User=root',
     ];
