@@ -1,7 +1,7 @@
 // Diff.Diff on real snapshots: what it writes, unpacked again, gives the same tree; tar(1) reads it; nothing outside leaks in.
 
-import { execFileSync } from 'node:child_process';
-import { mkdirSync, mkdtempSync, readFileSync, writeFileSync } from 'node:fs';
+import { execFileSync, spawn } from 'node:child_process';
+import { existsSync, mkdirSync, mkdtempSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { Worker } from 'node:worker_threads';
 import { gunzipSync, zstdDecompressSync } from 'node:zlib';
@@ -15,6 +15,7 @@ import { sha256 } from '../../proto/ids';
 import type { Mount } from '../../runtime-native/index';
 import { openSnapshotters } from '../../snapshotter/index';
 import type { Snapshotter } from '../../snapshotter/snapshotter';
+import { waitFor } from '../setup/command';
 import { type Api, directApi, type Headers } from '../suites/api';
 import { type Bench, openBench } from '../suites/content-bench';
 import { Records } from '../suites/records';
@@ -108,6 +109,65 @@ describe.each(['overlayfs', 'native'])('Diff.Diff on %s', (name) => {
     const names = execFileSync('tar', ['-t'], { input: archive, encoding: 'utf8' });
     expect(names).not.toMatch(/etc\/keep|first|sp ace/);
     expect(names).toMatch(/^\.wh\.gone$/m);
+  });
+
+  test.each(['', '+gzip', '+zstd'])(
+    'gives the same bytes each time and the same tree again as "tar%s"',
+    async (suffix) => {
+      const snapshotter = snapshotters.get(name) as Snapshotter;
+      await layer('base', '', `${BASE}; find . -exec touch -h -d @1000 {} +`);
+      const upper = await snapshotter.prepare('default', 'upper', 'base');
+      // Only files whose times are known, so that nothing depends on when it is unpacked.
+      shell(upper, `${CHANGE}; find . -newermt '1 minute ago' -exec touch -h -d @2000 {} +`);
+      const lower = await snapshotter.view('default', 'lower', 'base');
+      const wanted = { mediaType: `${OCI}${suffix}`, sourceDateEpoch: { seconds: 3000n, nanos: 0 } };
+
+      const diff = await create(lower, upper, wanted);
+      const second = await create(lower, upper, wanted);
+
+      expect(second).toEqual(diff);
+      const again = await snapshotter.prepare('default', 'again', 'base');
+      await api.unary(DiffService.apply, { diff, mounts: toWire(again) });
+      const [expected, actual] = [upper, again].map((mounts) =>
+        inside(mounts, (root) => [withoutSockets(readTree(root)), readXattrs(root)]),
+      );
+      expect(actual).toEqual(expected);
+      // What was made of the copy is the same layer again.
+      expect(await create(lower, again, wanted)).toEqual(diff);
+    },
+  );
+
+  test('takes the changes of a container that runs and goes on writing', async () => {
+    const snapshotter = snapshotters.get(name) as Snapshotter;
+    await layer('base', '', BASE);
+    const upper = await snapshotter.prepare('default', 'upper', 'base');
+    const lower = await snapshotter.view('default', 'lower', 'base');
+    const [{ type, source, options } = { type: '', source: '', options: [] }] = upper;
+    const root = mkdtempSync(join(bench.directory, 'running-'));
+    execFileSync('mount', ['-t', type, source, '-o', options.join(','), root]);
+    const script = `${CHANGE}
+      mkdir busy; echo ready > ready; while [ ! -e stop ]; do
+        echo x >> busy/log; echo y > busy/new; mv busy/new busy/current; rm -f busy/current; mkdir busy/d; rmdir busy/d; done`;
+    const container = spawn('sh', ['-ec', script], { cwd: root, stdio: 'ignore' });
+    const ended = new Promise((resolve) => container.once('exit', resolve));
+    try {
+      await waitFor('changes of the container', () => existsSync(join(root, 'ready')));
+
+      const diff = await create(lower, upper, { mediaType: OCI });
+
+      const again = await snapshotter.prepare('default', 'again', 'base');
+      await api.unary(DiffService.apply, { diff, mounts: toWire(again) });
+      const still = ([path]: [string, unknown]) => !path.startsWith('busy') && path !== 'stop';
+      const [expected, actual] = [
+        Object.entries(withoutSockets(readTree(root))),
+        inside(again, (copy) => Object.entries(withoutSockets(readTree(copy)))),
+      ].map((entries) => entries.filter(still));
+      expect(actual).toEqual(expected);
+    } finally {
+      writeFileSync(join(root, 'stop'), '');
+      await ended;
+      execFileSync('umount', [root]);
+    }
   });
 
   test('gives the layers of committed snapshots, from the base on', async () => {

@@ -194,6 +194,39 @@ describe('Diff.Apply', () => {
     snapshotter.remove('default', 'key');
   });
 
+  test('contains what layers try against the machine, with the mounts of every snapshotter', async () => {
+    const outside = mkdtempSync(join(bench.directory, 'outside-'));
+    writeFileSync(join(outside, 'file'), 'do not touch', { mode: 0o600 });
+    const evil: TarSpec[][] = [
+      [{ name: 'x', content: 'evil', pax: { path: `${'../'.repeat(30)}${outside}/file` } }],
+      [
+        { name: 'l', type: '2', linkName: outside },
+        { name: 'l/file', content: 'evil' },
+      ],
+      [{ name: 'l', type: '2', linkName: `${'../'.repeat(30)}${outside}` }, { name: 'l/.wh.file' }],
+      [{ name: 'l', type: '2', linkName: outside }, { name: 'l/.wh..wh..opq' }],
+      [{ name: 'h', type: '1', linkName: join(outside, 'file'), mode: 0o4777 }],
+      [
+        { name: 'd/', type: '5' },
+        { name: 'd', type: '2', linkName: outside },
+        { name: 'd/', type: '5', mode: 0o777 },
+      ],
+    ];
+    const before = [readTree(outside), readXattrs(outside)];
+    await apply(await addBlob(layer, OCI), await snapshotter.prepare('default', 'k', ''));
+    await snapshotter.commit('default', 'base', 'k');
+
+    for (const [index, entries] of evil.entries()) {
+      const blob = await addBlob(tar(entries), OCI);
+      for (const parent of ['', 'base']) {
+        const refused = await failure(apply(blob, await snapshotter.prepare('default', `k${index}${parent}`, parent)));
+        expect(['invalid argument', undefined]).toContain(refused[0]);
+      }
+    }
+
+    expect([readTree(outside), readXattrs(outside)]).toEqual(before);
+  });
+
   test('refuses what it cannot find or read', async () => {
     const mounts = await snapshotter.prepare('default', 'key', '');
     const blob = await addBlob(layer, OCI);

@@ -2,17 +2,19 @@
 // containerd: every directory of every layer, and the root filesystem that they make, must be the same.
 
 import { execFileSync } from 'node:child_process';
-import { lstatSync, mkdtempSync, readdirSync, rmdirSync } from 'node:fs';
+import { existsSync, lstatSync, mkdtempSync, readdirSync, rmdirSync, rmSync, statfsSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { LAYERED, type LayeredName, layeredImage, layerTars } from '../images/layered';
 import { PROJECT_ROOT } from '../setup/cache';
 import { installedContainerd } from '../setup/clients';
-import { mustRun } from '../setup/command';
+import { mustRun, runCommand } from '../setup/command';
 import { startContainerd, startGantryd, type TestDaemon } from '../setup/daemons';
 import { readTree, readXattrs } from '../suites/tree';
 
 const TIMEOUT_MS = 600_000;
+const MEMORY = '/dev/shm';
+const MEMORY_BYTES_MIN = 2 ** 31;
 const GANTRY = join(PROJECT_ROOT, 'dist/bin/gantry');
 
 /** One way of unpacking: who does it, for whom. */
@@ -30,17 +32,36 @@ interface Snapshot {
 
 let containerd: TestDaemon;
 let gantryd: TestDaemon;
+let traps: string;
+let trapPath: string;
 
 beforeAll(async () => {
-  const peer = await installedContainerd();
-  containerd = await startContainerd(peer);
-  gantryd = await startGantryd();
+  await installedContainerd();
+  traps = mkdtempSync(join(tmpdir(), 'traps-'));
+  trapPath = `${traps}:${process.env['PATH']}`;
+  for (const name of ['unpigz', 'pigz', 'igzip', 'gzip', 'gunzip', 'zstd', 'unzstd', 'tar'])
+    writeFileSync(join(traps, name), `#!/bin/sh\ntouch ${traps}/was-run\nexit 1\n`, { mode: 0o755 });
 }, TIMEOUT_MS);
 
-afterAll(async () => {
+afterAll(() => {
+  rmSync(traps, { recursive: true, force: true });
+});
+
+beforeEach(async () => {
+  containerd = await startContainerd(await installedContainerd(), { directory: storeDirectory() });
+  gantryd = await startGantryd({ directory: storeDirectory(), env: { PATH: trapPath } });
+}, TIMEOUT_MS);
+
+afterEach(async () => {
   await containerd?.destroy();
   await gantryd?.destroy();
 }, TIMEOUT_MS);
+
+/** In memory where there is enough: a disk takes minutes for all these files. */
+function storeDirectory(): string {
+  const { bavail, bsize } = statfsSync(MEMORY);
+  return mkdtempSync(join(bavail * bsize > MEMORY_BYTES_MIN ? MEMORY : tmpdir(), 'unpack-'));
+}
 
 const ctr = ({ daemon, namespace }: Way, ...args: string[]) =>
   mustRun(['/usr/bin/ctr', '-a', daemon.address, '-n', namespace, ...args], { timeoutMs: TIMEOUT_MS });
@@ -78,9 +99,16 @@ test.each(Object.keys(LAYERED) as LayeredName[])(
       }
       expectEqualTrees(mergedTree(actual.layers), mergedTree(expected.layers));
     }
+    // Decompressors are never looked up in PATH.
+    expect(existsSync(join(traps, 'was-run'))).toBe(false);
   },
   TIMEOUT_MS,
 );
+
+test('the programs that gantryd must not start would have been noticed', async () => {
+  await runCommand(['sh', '-c', 'unpigz'], { env: { PATH: trapPath } });
+  expect(existsSync(join(traps, 'was-run'))).toBe(true);
+});
 
 async function importImage({ daemon, namespace, importer: [program = '', ...args] }: Way, image: string) {
   const target = program === GANTRY ? ['--address'] : ['-a'];

@@ -164,6 +164,77 @@ describe('a layer with hard links', () => {
   });
 });
 
+describe('a layer whose extended headers say something else than its entries', () => {
+  /** Long names as GNU tar writes them. */
+  const long = (type: 'L' | 'K', name: string): TarSpec => ({
+    name: '././@LongLink',
+    type,
+    content: `${name}\0`,
+    gnu: true,
+  });
+
+  test.each<[string, TarSpec[], RegExp]>([
+    ['a GNU long name', [long('L', `${'../'.repeat(40)}outside/file`), file('harmless')], /path leads out/],
+    [
+      'a GNU long link',
+      [long('K', `${'../'.repeat(40)}outside/file`), { name: 'h', type: '1', linkName: 'harmless' }],
+      /hard link to .*path leads out/,
+    ],
+    [
+      'a PAX linkpath',
+      [{ name: 'h', type: '1', linkName: 'x', pax: { linkpath: '../outside/file' } }],
+      /path leads out/,
+    ],
+    [
+      'the name of a sparse file',
+      [{ name: 'x', content: 'evil', pax: { 'GNU.sparse.name': '../outside/file', 'GNU.sparse.major': '0' } }],
+      /path leads out/,
+    ],
+    ['a name with a NUL', [pax('harmless\0/../../outside/file')], /NUL|null|invalid|out of/i],
+    [
+      'an owner beyond 32 bits',
+      [pax('f', { pax: { path: 'f', uid: '4294967296' } })],
+      /uid 4294967296 is out of range/,
+    ],
+    [
+      'the owner -1, which would keep that of root',
+      [pax('f', { pax: { path: 'f', gid: '4294967295' } })],
+      /gid .* out of range/,
+    ],
+    ['a negative size', [pax('f', { pax: { path: 'f', size: '-1' } })], /invalid|negative/],
+    [
+      'a size that swallows what follows',
+      [pax('f', { pax: { path: 'f', size: '9007199254740991' } })],
+      /truncated|unexpected EOF/,
+    ],
+    [
+      'a record longer than its header',
+      [{ name: 'PaxHeader', type: 'x', content: '99 path=f\n' }, file('f')],
+      /invalid/,
+    ],
+    ['a header without end', [{ name: 'PaxHeader', type: 'x', content: 'x', size: 2 ** 32 }], /too large/],
+  ])('is refused: %s', (_, entries, message) => {
+    expect(attack(entries)).toMatch(message);
+  });
+
+  test('means its names, not those of the entry or of a global header', () => {
+    const global: TarSpec = { name: 'global', type: 'g', content: '26 path=../outside/file\n\n' };
+
+    expect(attack([global, file('inside')])).toBeUndefined();
+    expect(attack([pax('inside', { name: '../outside/file' })])).toBeUndefined();
+    expect(readFileSync(join(root, 'inside'), 'utf8')).toBe('evil');
+  });
+
+  test('cannot make a set-id program or a capability out of a link to the outside', () => {
+    const capability = { 'SCHILY.xattr.security.capability': '\x01\0\0\x02\0\x20\0\0\0\0\0\0\0\0\0\0\0\0\0\0' };
+
+    attack([link('l', join(outside, 'file')), { name: 'l', type: '1', linkName: 'l', mode: 0o4777, pax: capability }]);
+    attack([{ ...link('m', join(outside, 'file')), mode: 0o4777, uid: 7, pax: capability }]);
+
+    expect(readXattrs(outside)).toEqual([]);
+  });
+});
+
 describe('a layer with odd entries', () => {
   test.each([
     ['.wh.', /entry ".wh.": invalid whiteout name/],
