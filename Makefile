@@ -12,7 +12,7 @@ NATIVE := dist/native
 CFLAGS := -std=gnu11 -O2 -Wall -Wextra -Werror
 
 .DELETE_ON_ERROR:
-.PHONY: build check test bench bench-runtime demo clean
+.PHONY: build check test bench bench-runtime bench-images demo clean
 
 build: $(NATIVE)/libgantry.so $(NATIVE)/init dist/.typescript dist/bin/gantryd dist/bin/gantry dist/bin/gantry-shim \
   dist/bin/gantry-runtime
@@ -118,6 +118,11 @@ bench: build
 bench-runtime: build
 	$(NODE) dist/test/setup/main.js
 	$(NODE) dist/test/bench/runtime.js
+
+# Import, pull and unpack of images of several large layers, against containerd. BENCH_ROUNDS=n.
+bench-images: build
+	$(NODE) dist/test/setup/main.js
+	$(NODE) dist/test/bench/images.js
 
 # A real container from nothing: see test/demo/demo.sh.
 demo: build
