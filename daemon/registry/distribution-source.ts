@@ -14,7 +14,7 @@ export function sourceLabel(
   { host, repository }: Reference,
   labels: Readonly<Record<string, string>>,
 ): { readonly key: string; readonly value: string } {
-  const key = `${PREFIX}${host}`;
+  const key = keyOf(host);
   const known = (labels[key] ?? '').split(',').filter((name) => name !== '' && name !== repository);
   // The oldest ones go when there are too many.
   let names = [...known, repository];
@@ -27,9 +27,14 @@ export function mountCandidates(
   { host, repository }: Reference,
   labels: Readonly<Record<string, string>>,
 ): readonly string[] {
-  const names = (labels[`${PREFIX}${host}`] ?? '').split(',').filter((name) => name !== '' && name !== repository);
+  const names = (labels[keyOf(host)] ?? '').split(',').filter((name) => name !== '' && name !== repository);
   const near = (name: string) => commonParts(name.split('/'), repository.split('/'));
   return names.sort((a, b) => near(b) - near(a)).slice(0, CANDIDATES_MAX);
+}
+
+/** containerd leaves the port out. */
+function keyOf(host: string): string {
+  return `${PREFIX}${host.replace(/:\d+$/, '')}`;
 }
 
 function commonParts(a: readonly string[], b: readonly string[]): number {

@@ -1,7 +1,7 @@
 import { mountCandidates, sourceLabel } from '../../../../daemon/registry/distribution-source';
 import { parseReference } from '../../../../daemon/registry/reference';
 
-const KEY = 'containerd.io/distribution.source.registry.test:5000';
+const KEY = 'containerd.io/distribution.source.registry.test';
 
 test('sourceLabel() adds the repository once, last', () => {
   const reference = parseReference('registry.test:5000/team/app:1');
