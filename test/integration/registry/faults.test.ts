@@ -13,7 +13,7 @@ jest.setTimeout(240_000);
 
 const NEVER = new AbortController().signal;
 const MIB = 1 << 20;
-const QUICK = { stallMs: 1000 };
+const QUICK = { stallMs: 3000 };
 
 describeUnless(missingForRegistry())('a registry behind a bad network', () => {
   let fixture: Fixture;

@@ -147,12 +147,12 @@ describeUnless(missingForRegistry())('a registry with TLS', () => {
   test('dial_timeout limits the time for a tunnel, but not that for what goes through it', async () => {
     const proxy = await ForwardProxy.start();
     const host = `registry.test:${server.port}`;
-    fixture.configure(host, 'skip_verify = true\ndial_timeout = "1s"\n');
+    fixture.configure(host, 'skip_verify = true\ndial_timeout = "4s"\n');
     const client = () => fixture.client({ env: { HTTPS_PROXY: proxy.url } });
     const bytes = randomBytes(4_000_000);
     await pushBytes(client(), reference(host, 'app:1'), { bytes, path: fixture.path('tunnelled') });
 
-    proxy.pauseMs = 3000;
+    proxy.pauseMs = 7000;
     proxy.requests.length = 0;
     const got = await fetchInto(client(), reference(host, 'app:1'), descriptorOf(bytes), {
       path: fixture.path('slow'),
@@ -161,6 +161,7 @@ describeUnless(missingForRegistry())('a registry with TLS', () => {
     expect(proxy.requests).toHaveLength(1);
 
     proxy.isSilent = true;
+    fixture.configure(host, 'skip_verify = true\ndial_timeout = "300ms"\n');
     await expect(client().resolve(reference(host, 'app:1'), NEVER)).rejects.toMatchObject({
       kind: 'unavailable',
       message: expect.stringContaining('tcp: it does not answer: check address, port, firewall and proxy (ETIMEDOUT)'),
