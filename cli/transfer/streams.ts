@@ -9,8 +9,13 @@ import type { Any } from '../../proto/generated/google.protobuf';
 import type { Duplex } from '../client';
 import type { Session } from '../session';
 
-/** Bytes that may be under way to this client. */
-const WINDOW_BYTES = 2 << 20;
+/**
+ * Bytes that the daemon may send, all but without end: HTTP/2 holds it back well enough. Grants are rare, because
+ * grpc-js takes one that meets the end of the stream for a failure, and drops what it has not given out yet.
+ */
+const GRANT_BYTES = 1 << 30;
+/** What is left of a grant when the next one is made. */
+const GRANT_LEFT_BYTES = 4 << 20;
 /** Largest piece in one message, when that much is granted. */
 const PIECE_BYTES = 256 << 10;
 
@@ -56,9 +61,9 @@ export async function sendBytes(call: Duplex<Any, Any>, source: AsyncIterable<Ui
 export async function* receiveBytes(call: Duplex<Any, Any>): AsyncGenerator<Buffer> {
   let granted = 0;
   for (;;) {
-    if (granted <= WINDOW_BYTES / 2) {
-      await call.send(packAny(WindowUpdate, { update: WINDOW_BYTES - granted }));
-      granted = WINDOW_BYTES;
+    if (granted <= GRANT_LEFT_BYTES) {
+      await call.send(packAny(WindowUpdate, { update: GRANT_BYTES - granted }));
+      granted = GRANT_BYTES;
     }
     const message = await call.receive();
     if (message === undefined) return;

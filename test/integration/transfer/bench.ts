@@ -74,14 +74,21 @@ export async function sendBytes(call: Duplex<Any, Any>, bytes: Buffer, pieceByte
   call.end();
 }
 
-/** Receives bytes to their end, granting a little at a time. */
-export async function receiveBytes(call: Duplex<Any, Any>, windowBytes = 64 << 10): Promise<Buffer> {
+/**
+ * Receives bytes to their end. Of a known number, a little is granted at a time, and no more than that number: grpc-js
+ * takes a grant that meets the end of the stream for a failure.
+ */
+export async function receiveBytes(call: Duplex<Any, Any>, totalBytes?: number): Promise<Buffer> {
   const pieces: Buffer[] = [];
+  const windowBytes = totalBytes === undefined ? 1 << 30 : 64 << 10;
+  let ungranted = totalBytes ?? windowBytes;
   let granted = 0;
   for (;;) {
-    if (granted < windowBytes / 2) {
-      await call.send(packAny(WindowUpdate, { update: windowBytes - granted }));
-      granted = windowBytes;
+    const update = Math.min(windowBytes - granted, ungranted);
+    if (granted < windowBytes / 2 && update > 0) {
+      await call.send(packAny(WindowUpdate, { update }));
+      granted += update;
+      ungranted -= update;
     }
     const message = await call.receive();
     if (message === undefined) return Buffer.concat(pieces);

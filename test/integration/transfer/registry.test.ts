@@ -348,7 +348,7 @@ describeUnless(missingForCli() ?? missingForRegistry())('pull and push', () => {
   );
 
   test(
-    'progress is a picture on a terminal',
+    'progress is a picture on a terminal, or lines',
     async () => {
       await publish('test/picture:1', [[['a', 'picture']]]);
       const args = ['-n', fresh(), 'pull', `${server.host}/test/picture:1`];
@@ -358,6 +358,9 @@ describeUnless(missingForCli() ?? missingForRegistry())('pull and push', () => {
       expect(code).toBe(0);
       expect(stdout).toMatch(/layer [0-9a-f]{12}/);
       expect(stdout).toContain('Completed pull from OCI Registry');
+      const plain = await run('-n', fresh(), 'pull', '--progress', 'plain', `${server.host}/test/picture:1`);
+      expect(plain.stderr).toMatch(/^layer [0-9a-f]{12}: complete$/m);
+      expect(plain.stderr).toMatch(/^Completed pull from OCI Registry/m);
     },
     TIMEOUT_MS,
   );
