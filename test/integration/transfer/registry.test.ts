@@ -359,7 +359,7 @@ describeUnless(missingForCli() ?? missingForRegistry())('pull and push', () => {
       expect(stdout).toMatch(/layer [0-9a-f]{12}/);
       expect(stdout).toContain('Completed pull from OCI Registry');
       const plain = await run('-n', fresh(), 'pull', '--progress', 'plain', `${server.host}/test/picture:1`);
-      expect(plain.stderr).toMatch(/^layer [0-9a-f]{12}: complete$/m);
+      expect(plain.stderr).toMatch(/^layer [0-9a-f]{12}: extracted$/m);
       expect(plain.stderr).toMatch(/^Completed pull from OCI Registry/m);
     },
     TIMEOUT_MS,
