@@ -76,10 +76,14 @@ export class ProxyClient {
       call,
     );
     const answers: Res[] = [];
+    const abort = () => stream.cancel();
+    options.signal?.addEventListener('abort', abort, { once: true });
     try {
       for await (const answer of stream) answers.push(answer as Res);
     } catch (error) {
       throw this.#explain(error as grpc.ServiceError, path, options);
+    } finally {
+      options.signal?.removeEventListener('abort', abort);
     }
     return answers;
   }

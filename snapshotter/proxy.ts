@@ -50,6 +50,7 @@ export class ProxySnapshotter extends RecordedSnapshotter implements Snapshotter
   readonly #client: ProxyClient;
   readonly #keys: ProxyKeys;
   readonly #ids: SnapshotIds;
+  readonly #closing = new AbortController();
   /** Names that the plug-in removes now. */
   readonly #removing = new Set<string>();
 
@@ -65,6 +66,7 @@ export class ProxySnapshotter extends RecordedSnapshotter implements Snapshotter
   }
 
   close(): void {
+    this.#closing.abort();
     this.#client.close();
   }
 
@@ -83,7 +85,7 @@ export class ProxySnapshotter extends RecordedSnapshotter implements Snapshotter
   async mounts(namespace: string, key: string): Promise<Mount[]> {
     const { id } = this.mountable(namespace, key);
     const request = { snapshotter: this.#backend, key: this.#keys.of(id) };
-    return (await this.#client.unary(SnapshotsService.mounts, request, query(namespace))).mounts;
+    return (await this.#client.unary(SnapshotsService.mounts, request, this.#query(namespace))).mounts;
   }
 
   prepare(namespace: string, key: string, parent: string, options: CreateOptions = {}): Promise<Mount[]> {
@@ -119,15 +121,23 @@ export class ProxySnapshotter extends RecordedSnapshotter implements Snapshotter
   }
 
   /**
-   * Has the plug-in remove what no record stands for. What it holds for others is left alone.
+   * Has the plug-in remove what no record stands for. What it holds for others is left alone. Ends with close().
    * @throws UNAVAILABLE without the plug-in; what is left goes with the next call
    */
   async cleanup(): Promise<void> {
+    try {
+      await this.#removeLeftovers();
+    } catch (error) {
+      if (!this.#closing.signal.aborted) throw error;
+    }
+  }
+
+  async #removeLeftovers(): Promise<void> {
     const leftovers = this.#keys.leftovers();
     for (const leftover of leftovers) await this.#removeLeftover(leftover);
     for (const namespace of new Set(leftovers.map((leftover) => leftover.namespace))) {
       const request = { snapshotter: this.#backend };
-      await this.#client.unary(SnapshotsService.cleanup, request, query(namespace)).catch((error: unknown) => {
+      await this.#client.unary(SnapshotsService.cleanup, request, this.#query(namespace)).catch((error: unknown) => {
         if (!isNotImplemented(error)) throw error;
       });
     }
@@ -189,7 +199,7 @@ export class ProxySnapshotter extends RecordedSnapshotter implements Snapshotter
   async #findTarget(namespace: string, target: string, parent: string): Promise<Info> {
     const filters = [`labels."${TARGET_LABEL}"==${JSON.stringify(target)},parent==${JSON.stringify(parent)}`];
     const request = { snapshotter: this.#backend, filters };
-    const answers = await this.#client.list(SnapshotsService.list, request, query(namespace));
+    const answers = await this.#client.list(SnapshotsService.list, request, this.#query(namespace));
     // Not every plug-in knows filters.
     const found = answers
       .flatMap(({ info }) => info)
@@ -202,7 +212,7 @@ export class ProxySnapshotter extends RecordedSnapshotter implements Snapshotter
     const { namespace, backendKey: key } = leftover;
     this.#removing.add(key);
     try {
-      await this.#client.unary(SnapshotsService.remove, { snapshotter: this.#backend, key }, query(namespace));
+      await this.#client.unary(SnapshotsService.remove, { snapshotter: this.#backend, key }, this.#query(namespace));
       this.#keys.forget(leftover);
     } catch (error) {
       if (isNotFound(error)) this.#keys.forget(leftover);
@@ -213,9 +223,13 @@ export class ProxySnapshotter extends RecordedSnapshotter implements Snapshotter
     }
   }
 
+  #query(namespace: string): CallOptions {
+    return { namespace, timeoutMs: QUERY_TIMEOUT_MS, signal: this.#closing.signal };
+  }
+
   async #usage(namespace: string, key: string): Promise<SnapshotUsage> {
     const request = { snapshotter: this.#backend, key };
-    const { size, inodes } = await this.#client.unary(SnapshotsService.usage, request, query(namespace));
+    const { size, inodes } = await this.#client.unary(SnapshotsService.usage, request, this.#query(namespace));
     return { sizeBytes: size, inodes };
   }
 }
@@ -235,10 +249,6 @@ function inherited(labels: Readonly<Record<string, string>>): Record<string, str
   return Object.fromEntries(
     Object.entries(labels).filter(([key]) => key === TARGET_LABEL || key.startsWith(INHERITED_PREFIX)),
   );
-}
-
-function query(namespace: string): CallOptions {
-  return { namespace, timeoutMs: QUERY_TIMEOUT_MS };
 }
 
 function work(namespace: string, signal: AbortSignal | undefined): CallOptions {

@@ -11,12 +11,12 @@ import { Kind, SnapshotsService } from '../../proto/generated/containerd.service
 import { type ProxyOptions, ProxySnapshotter } from '../../snapshotter/proxy';
 import { SnapshotIds } from '../../snapshotter/records';
 import { TARGET_LABEL } from '../../snapshotter/snapshotter';
-import { installedContainerd } from '../setup/clients';
 import { waitFor } from '../setup/command';
-import { startContainerd, type TestDaemon, temporaryDirectory } from '../setup/daemons';
+import type { TestDaemon } from '../setup/daemons';
 import { directApi, remoteApi } from '../suites/api';
 import { openSnapshotBench, type SnapshotBench } from '../suites/snapshot-bench';
 import { type SnapshotClient, snapshotClient } from '../suites/snapshot-client';
+import { startSnapshotPlugin } from '../suites/snapshot-plugin';
 import { rebaseSuite } from '../suites/snapshot-rebase';
 import { snapshotterSuite } from '../suites/snapshotter.suite';
 
@@ -68,33 +68,15 @@ async function openSubject(proxy: ProxyOptions) {
 }
 
 describe("Debian's containerd as the plug-in", () => {
-  let containerd: TestDaemon;
+  let plugin: TestDaemon;
 
   beforeAll(async () => {
-    const directory = temporaryDirectory('plugin');
-    const config = join(directory, 'plugin.toml');
-    // It would collect what no lease of its own holds.
-    writeFileSync(
-      config,
-      `version = 2
-root = "${directory}/root"
-state = "${directory}/state"
-disabled_plugins = ["io.containerd.grpc.v1.cri"]
-[grpc]
-address = "${directory}/d.sock"
-[plugins."io.containerd.internal.v1.opt"]
-path = "${directory}/opt"
-[plugins."io.containerd.gc.v1.scheduler"]
-mutation_threshold = 0
-deletion_threshold = 0
-`,
-    );
-    containerd = await startContainerd(await installedContainerd(), { directory, args: ['--config', config] });
+    plugin = await startSnapshotPlugin();
   }, SETUP_TIMEOUT_MS);
 
-  afterAll(() => containerd?.destroy(), SETUP_TIMEOUT_MS);
+  afterAll(() => plugin?.destroy(), SETUP_TIMEOUT_MS);
 
-  const open = () => openSubject(proxyOf(containerd.address));
+  const open = () => openSubject(proxyOf(plugin.address));
   snapshotterSuite('proxy', 'proxied', open);
   rebaseSuite('proxied', false, open);
 });
@@ -231,14 +213,16 @@ describe('ProxySnapshotter', () => {
     expect(await backendKeys()).toEqual([]);
   });
 
-  test('does not wait for a plug-in when the caller has gone', async () => {
+  test('does not wait for a plug-in when the caller has gone, or the daemon ends', async () => {
     let isAsked = false;
     const hanging = async (_: unknown, { signal }: CallContext): Promise<never> => {
       isAsked = true;
       await new Promise((resolve) => signal.addEventListener('abort', resolve, { once: true }));
       throw signal.reason;
     };
-    await serve(defineService(SnapshotsService, { ...backend.service.handlers, prepare: hanging } as never));
+    await serve(
+      defineService(SnapshotsService, { ...backend.service.handlers, prepare: hanging, remove: hanging } as never),
+    );
     const snapshotter = new ProxySnapshotter(proxyOf(address, { name: 'other' }), bench.db, new SnapshotIds(bench.db));
     const abort = new AbortController();
 
@@ -250,7 +234,11 @@ describe('ProxySnapshotter', () => {
 
     expect(errorKind(await prepared)).toBe('canceled');
     expect(snapshotter.walk('default')).toEqual([]);
+    isAsked = false;
+    const cleanup = snapshotter.cleanup();
+    await waitFor('the removal', () => isAsked);
     snapshotter.close();
+    await cleanup;
   });
 
   describe('with the capability to rebase', () => {

@@ -28,7 +28,7 @@ export const SNAPSHOTTERS: readonly SnapshotterCase[] = [
     snapshotter: 'btrfs',
     canRebase: false,
     missing: needsKernelFileSystem('btrfs') ?? needsFile('/usr/bin/btrfs', 'Debian package btrfs-progs'),
-    mountRoot: mountBtrfs,
+    mountRoot: (root) => mountBtrfs(root),
   },
 ];
 
@@ -38,10 +38,10 @@ export function needsKernelFileSystem(name: string): string | undefined {
 }
 
 /** A file system of its own on a loop device, which goes when it is unmounted. */
-export function mountBtrfs(root: string): void {
+export function mountBtrfs(root: string, bytes = BTRFS_BYTES): void {
   const image = `${root}.btrfs`;
   writeFileSync(image, '');
-  truncateSync(image, BTRFS_BYTES);
+  truncateSync(image, bytes);
   execFileSync('mkfs.btrfs', ['-q', image]);
   execFileSync('mount', ['-o', 'loop', image, root]);
 }
