@@ -56,10 +56,13 @@ async function main(): Promise<void> {
       for (const work of works) {
         for (const subject of order) {
           const key = `${work.name} ${subject.name}`;
-          samples.set(key, [...(samples.get(key) ?? []), await take(subject, work)]);
+          const sample = await take(subject, work);
+          samples.set(key, [...(samples.get(key) ?? []), sample]);
+          process.stderr.write(
+            `round ${round + 1}: ${work.name}, ${subject.name}: ${(sample.durationMs / 1000).toFixed(2)} s\n`,
+          );
         }
       }
-      process.stderr.write(`round ${round + 1}\r`);
     }
     process.stdout.write(`${report(subjects, works, samples)}\n`);
   } finally {
