@@ -8,8 +8,11 @@ import { ApiError, isErrno, messageOf, resourceExhausted, unknown } from '../../
 import type { UnpackTarget } from '../../runtime-native/layers/unpack';
 import type { UnpackJob, UnpackResult } from './unpack-worker';
 
-/** Layers unpacked at the same time. */
-const WORKERS_MAX = Math.max(1, Math.min(4, availableParallelism()));
+/**
+ * Layers unpacked at the same time. Each has a thread of its own, one that decompresses for it, and up to 40 MiB: with
+ * more the daemon would need more than 200 MiB.
+ */
+const WORKERS_MAX = Math.max(1, Math.min(2, availableParallelism()));
 /** Layers that wait for a thread. */
 const QUEUE_MAX = 256;
 const IDLE_MS = 10_000;
