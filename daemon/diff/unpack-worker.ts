@@ -25,8 +25,8 @@ export type UnpackResult =
   | { readonly digest: string; readonly sizeBytes: number }
   | { readonly errorKind: ErrorKind | undefined; readonly message: string };
 
-const READ_BYTES = 512 * 1024;
-const CHUNK_BYTES = 512 * 1024;
+const READ_BYTES = 256 * 1024;
+const CHUNK_BYTES = 256 * 1024;
 /** Decompressed bytes that wait for the file system. */
 const AHEAD_BYTES = 4 * CHUNK_BYTES;
 /** Larger windows of zstd are refused: 128 MiB, as the format recommends. */
