@@ -5,7 +5,7 @@ import { busyboxImage } from '../images/busybox';
 import { type ContainerdRelease, installedContainerd, unpackedContainerd } from '../setup/clients';
 import { startContainerd, startGantryd, type TestDaemon } from '../setup/daemons';
 import { ALL_CASES } from './cases';
-import { MEANT_DIFFERENCES } from './differences';
+import { expectedOf, replayDifferences } from './replay';
 import { Session } from './session';
 
 const SETUP_TIMEOUT_MS = 600_000;
@@ -30,15 +30,12 @@ describe.each([
     } finally {
       await Promise.all([peerDaemon.destroy(), ourDaemon.destroy()]);
     }
+    const isEqual = (name: string) => ours.get(name) === expectedOf(name, peer.get(name)!);
+    await replayDifferences(ALL_CASES, peer, isEqual, { client, files, start: () => startContainerd(client) });
   }, SETUP_TIMEOUT_MS + CASES_TIMEOUT_MS);
 
   test.each(ALL_CASES.map(({ name }) => name))('%s', (name) => {
-    const expected = MEANT_DIFFERENCES.filter((difference) => difference.case === name).reduce(
-      (transcript, { peer: theirs, gantryd }) => transcript.replace(theirs, () => gantryd),
-      peer.get(name)!,
-    );
-
-    expect(ours.get(name)).toBe(expected);
+    expect(ours.get(name)).toBe(expectedOf(name, peer.get(name)!));
   });
 
   test('gantryd leaves no process, cgroup or mount behind', () => {

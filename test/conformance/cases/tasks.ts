@@ -9,7 +9,7 @@ const METRIC_ROWS: ReadonlyArray<readonly [RegExp, string]> = [
 ];
 /** Metrics that are left out of JSON when they happen to be zero. */
 const OFTEN_ZERO =
-  /(user|kernel|cache|rss|rss_huge|mapped_file|dirty|writeback|active_\w+|inactive_\w+|unevictable|pg_\w+|failcnt|total_\w+)$/;
+  /(user|kernel|cache|rss|rss_huge|mapped_file|dirty|writeback|active_\w+|inactive_\w+|unevictable|pg_\w+|failcnt|total_\w+|io_service\w+)$/;
 
 export const taskCases: Case[] = [
   {
