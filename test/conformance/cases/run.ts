@@ -190,7 +190,8 @@ export const runCases: Case[] = [
           process: { cwd: '/', args: ['/bin/echo', 'from a spec file'] },
           root: { path: `${session.scratch}/config-root` },
           mounts: [{ destination: '/proc', type: 'proc', source: 'proc' }],
-          linux: { namespaces: [{ type: 'mount' }, { type: 'pid' }] },
+          // Where ctr puts containers itself: both daemons play this at a time.
+          linux: { namespaces: [{ type: 'mount' }, { type: 'pid' }], cgroupsPath: session.fill('/$NS/r20') },
         };
         fs.writeFileSync(path.join(session.scratch, 'spec.json'), JSON.stringify(spec));
       },
