@@ -25,8 +25,14 @@ export const SUBJECTS: readonly Subject[] = [
   { name: 'ours', program: OUR_SHIM, runtime: '', missing: needsFile(OUR_SHIM, 'make build') },
   { name: 'ours with runc', program: OUR_SHIM, runtime: RUNC, missing: needsFile(RUNC, 'package runc') },
   { name: 'ours with crun', program: OUR_SHIM, runtime: crun, missing: needsFile(CRUN, 'package crun') },
-  { name: 'runc-v2', program: REFERENCE_SHIM, runtime: '', missing: needsFile(REFERENCE_SHIM, 'package containerd') },
 ].map((subject) => ({ ...subject, missing: needsRoot() ?? subject.missing }));
+
+export const PEER: Subject = {
+  name: 'runc-v2',
+  program: REFERENCE_SHIM,
+  runtime: '',
+  missing: needsRoot() ?? needsFile(REFERENCE_SHIM, 'package containerd'),
+};
 
 export const isCrun = ({ runtime }: Subject) => runtime === crun;
 
