@@ -105,9 +105,12 @@ async function createLocked(options: CreateOptions, compiled: Compiled, undo: Un
     undo.add('process', () => init.destroy());
     const devices = new MovedDevices();
     undo.add('network devices', () => devices.restore());
+    // While init works, unless others could take it for a container that waits to be started.
+    const saved = options.startSocket || options.systemdCgroup ? 0 : init.pid;
+    if (saved !== 0) saveState(root, stateOf(options, cgroup, saved));
     const terminalFd = await follow(init, options, undo, devices);
     cgroup.settled();
-    saveState(root, stateOf(options, cgroup, init.pid));
+    if (saved !== init.pid) saveState(root, stateOf(options, cgroup, init.pid));
     // From here on it does not need us: state.json says where it is.
     if (options.startSocket) init.proceed();
     devices.close();
