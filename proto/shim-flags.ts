@@ -1,8 +1,8 @@
 // How Node is told to run a shim. Here because the daemon starts shims but must not import them, and because the
 // launchers are made from the same values (dist/shim.flags).
 
-/** Node and V8 flags of a shim; what each of them does for it is in shim/README.md. */
-export const SHIM_FLAGS: readonly string[] = [
+/** What each of them does for a shim is in shim/README.md. */
+const COMMON_FLAGS: readonly string[] = [
   '--v8-pool-size=0',
   '--min-semi-space-size=4',
   '--max-semi-space-size=4',
@@ -10,12 +10,15 @@ export const SHIM_FLAGS: readonly string[] = [
   '--disable-sigusr1',
 ];
 
+/** Node and V8 flags of a shim that is started as a program. */
+export const SHIM_FLAGS: readonly string[] = ['--lite-mode', ...COMMON_FLAGS];
+
 /** Those of the zygote that forks shims: a child has none of its threads, and wants the compiled code of a rehearsal. */
 export const ZYGOTE_FLAGS: readonly string[] = [
   '--single-threaded',
   '--no-flush-bytecode',
   '--no-memory-reducer',
-  ...SHIM_FLAGS,
+  ...COMMON_FLAGS,
 ];
 
 /** Environment that makes a shim small: a fixed threshold keeps glibc from holding on to memory (mallopt(3)), 1.2 MB. */
