@@ -3,6 +3,7 @@
 
 import { invalidArgument } from '../../proto/errors';
 import { checkDigest } from '../../proto/ids';
+import { parseObject } from '../../proto/json';
 import type { CallOptions } from '../client';
 import type { Session } from '../session';
 import type { ImageConfig } from '../spec/types';
@@ -77,18 +78,6 @@ export async function readConfiguration(
   options?: CallOptions,
 ): Promise<Configuration> {
   return parseObject(await readBlob(session, digest, DOCUMENT_BYTES_MAX, options), digest) as Configuration;
-}
-
-/** JSON text as an object. @throws INVALID_ARGUMENT */
-function parseObject(text: Uint8Array, what: string): Record<string, unknown> {
-  let value: unknown;
-  try {
-    value = JSON.parse(Buffer.from(text.buffer, text.byteOffset, text.byteLength).toString('utf8'));
-  } catch (error) {
-    throw invalidArgument(`${what} is not JSON`, { cause: error });
-  }
-  if (typeof value !== 'object' || value === null) throw invalidArgument(`${what} is not a JSON object`);
-  return value as Record<string, unknown>;
 }
 
 /** @throws INVALID_ARGUMENT unless digest, size and media type are there and well-formed. */

@@ -4,11 +4,12 @@ import { createReadStream } from 'node:fs';
 import { createGzip } from 'node:zlib';
 import { invalidArgument } from '../../proto/errors';
 import { sha256 } from '../../proto/ids';
+import { parseObject } from '../../proto/json';
 import type { ContentStore } from '../content/store';
 import { normalizeReference } from '../registry/reference';
 import type { Archive, StoredFile } from './archive-reader';
 import { type Owner, writeBlob } from './blobs';
-import { descriptorsOf, type ImageDescriptor, parseObject, readConfiguration } from './documents';
+import { descriptorsOf, type ImageDescriptor, readConfiguration } from './documents';
 import { DOCKER_CONFIG, DOCKER_LAYER, DOCKER_MANIFEST, OCI_INDEX } from './media-types';
 import { objectOf } from './reference';
 

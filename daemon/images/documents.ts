@@ -4,6 +4,7 @@
 import { buffer } from 'node:stream/consumers';
 import { invalidArgument } from '../../proto/errors';
 import { checkDigest } from '../../proto/ids';
+import { parseObject } from '../../proto/json';
 import type { ContentStore } from '../content/store';
 import { type BlobRole, roleOf } from './media-types';
 import type { ImagePlatform } from './platform';
@@ -66,18 +67,6 @@ export async function readConfiguration(
   digest: string,
 ): Promise<ImageConfiguration> {
   return (await readDocument(content, namespace, digest)) as ImageConfiguration;
-}
-
-/** JSON text as an object. @throws INVALID_ARGUMENT that begins with `what` */
-export function parseObject(text: Uint8Array, what: string): Record<string, unknown> {
-  let value: unknown;
-  try {
-    value = JSON.parse(Buffer.from(text.buffer, text.byteOffset, text.byteLength).toString('utf8'));
-  } catch (error) {
-    throw invalidArgument(`${what} is not JSON`, { cause: error });
-  }
-  if (typeof value !== 'object' || value === null) throw invalidArgument(`${what} is not a JSON object`);
-  return value as Record<string, unknown>;
 }
 
 /** @throws INVALID_ARGUMENT unless it is a list of descriptors with digest, size and media type */
