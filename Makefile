@@ -1,6 +1,6 @@
 # gantry: build, check, test, demo. Everything runs on the Node that the project brings (node_modules/node-linux-*);
-# the system's Node is used for nothing but npm.
-MAKEFLAGS += --no-print-directory
+# the system's Node is used for nothing but npm. V=1 shows the commands.
+MAKEFLAGS += --no-print-directory $(if $(V),,--silent)
 ARCH := $(shell uname -m | sed 's/x86_64/x64/;s/aarch64/arm64/')
 NODE := node_modules/node-linux-$(ARCH)/bin/node
 SOURCES := $(shell find proto daemon shim snapshotter runtime-native cli test -name '*.ts' -not -path '*/generated/*' 2>/dev/null)
@@ -20,7 +20,7 @@ build: $(NATIVE)/libgantry.so $(NATIVE)/init dist/.typescript dist/bin/gantryd d
 # npm leaves out optional packages that do not suit the Node it runs on; what counts is the Node that will run them.
 # The lock file is compared, not dated: git and copies give it new dates.
 node_modules/.installed: package-lock.json
-	@cmp -s $< $@ || { mkdir -p dist && \
+	@cmp -s $< $@ || { echo 'installing dependencies'; mkdir -p dist && \
 	  echo 'Object.defineProperty(process, "version", { value: "$(NODE_VERSION)" });' > dist/npm-node.cjs && \
 	  NODE_OPTIONS="$$NODE_OPTIONS --require=./dist/npm-node.cjs" npm ci --ignore-scripts --loglevel=error; }
 	@cp $< $@
@@ -30,6 +30,7 @@ proto/generated/.done: $(PROTOS) proto/generate.mts node_modules/.installed
 	@touch $@
 
 dist/.typescript: $(SOURCES) proto/generated/.done tsconfig.json
+	@echo building
 	$(NODE) node_modules/typescript/bin/tsc -p tsconfig.json
 	@touch $@
 
@@ -97,9 +98,13 @@ check: proto/generated/.done
 # want of something (test/setup/needs.ts).
 test: export GANTRY_TEST_ALL = 1
 test: build check
+	@echo 'fetching packages and images for the tests'
 	$(NODE) dist/test/setup/main.js
+	@echo 'testing: conformance of the API'
 	$(NODE) node_modules/jest/bin/jest.js test/conformance
+	@echo 'testing: the shim under containerd'
 	$(NODE) node_modules/jest/bin/jest.js test/integration/shim-containerd
+	@echo 'testing: everything else'
 	$(NODE) node_modules/jest/bin/jest.js --testPathIgnorePatterns /node_modules/ test/conformance test/integration/shim-containerd \
 	  test/vm
 
