@@ -146,8 +146,16 @@ export async function startGantryd(options: DaemonOptions = {}): Promise<TestDae
   return started(new TestDaemon(directory, command, { ...process.env, ...options.env }));
 }
 
+interface ContainerdOptions extends DaemonOptions {
+  /** More tables for its configuration. */
+  readonly toml?: string;
+}
+
 /** Starts a containerd release over private folders, without the parts that no test uses. */
-export async function startContainerd(release: ContainerdRelease, options: DaemonOptions = {}): Promise<TestDaemon> {
+export async function startContainerd(
+  release: ContainerdRelease,
+  options: ContainerdOptions = {},
+): Promise<TestDaemon> {
   const directory = options.directory ?? temporaryDirectory('peer');
   const config = path.join(directory, 'config.toml');
   fs.writeFileSync(
@@ -160,7 +168,7 @@ disabled_plugins = ["io.containerd.grpc.v1.cri"]
 address = "${directory}/d.sock"
 [plugins."io.containerd.internal.v1.opt"]
 path = "${directory}/opt"
-`,
+${options.toml ?? ''}`,
   );
   const command = [release.containerd, '--config', config, ...(options.args ?? [])];
   // containerd looks for its shims in PATH.

@@ -1,40 +1,31 @@
 // Layers as Debian's containerd unpacks them, to compare ours with.
 
-import { execFileSync, spawn } from 'node:child_process';
 import { createHash } from 'node:crypto';
-import { existsSync, mkdirSync, writeFileSync } from 'node:fs';
+import { mkdirSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
-import { setTimeout as sleep } from 'node:timers/promises';
+import { installedContainerd } from '../setup/clients';
+import { mustRun } from '../setup/command';
+import { startContainerd } from '../setup/daemons';
 import { type TarSpec, tar } from './tar-builder';
 
-export const CONTAINERD = '/usr/bin/containerd';
 const LAYER = 'application/vnd.oci.image.layer.v1.tar';
 
 const sha256 = (bytes: Buffer) => `sha256:${createHash('sha256').update(bytes).digest('hex')}`;
 
 /** Imports an image of these layers into a private containerd and returns the directories of its layers. */
 export async function withContainerd(directory: string, layers: readonly Buffer[]): Promise<string[]> {
-  const root = join(directory, 'containerd');
-  const address = join(directory, 'c.sock');
-  mkdirSync(root);
-  const config = join(directory, 'containerd.toml');
-  writeFileSync(
-    config,
-    `version = 2\nroot = "${root}/root"\nstate = "${root}/state"\ndisabled_plugins = ["io.containerd.grpc.v1.cri"]\n[grpc]\naddress = "${address}"\n`,
-  );
   const image = join(directory, 'image.tar');
   writeFileSync(image, imageArchive(layers));
-  const process_ = spawn(CONTAINERD, ['-c', config], { stdio: 'ignore' });
-  const ended = new Promise((resolve) => process_.once('exit', resolve));
+  const release = await installedContainerd();
+  const home = join(directory, 'containerd');
+  mkdirSync(home);
+  const daemon = await startContainerd(release, { directory: home });
   try {
-    const deadline = Date.now() + 20_000;
-    while (!existsSync(address) && Date.now() < deadline) await sleep(50);
-    execFileSync('ctr', ['-a', address, 'images', 'import', image], { stdio: 'pipe' });
+    await mustRun([release.ctr, '-a', daemon.address, 'images', 'import', image]);
   } finally {
-    process_.kill();
-    await ended;
+    await daemon.stop();
   }
-  const snapshots = join(root, 'root/io.containerd.snapshotter.v1.overlayfs/snapshots');
+  const snapshots = join(daemon.root, 'io.containerd.snapshotter.v1.overlayfs/snapshots');
   return layers.map((_, index) => join(snapshots, String(index + 1), 'fs'));
 }
 
