@@ -82,7 +82,20 @@ export class LocalSnapshotter extends RecordedSnapshotter implements Snapshotter
     for (const id of orphans) await this.#driver.remove(id);
   }
 
+  /** On a full disk, what removed snapshots still take is freed first. */
   async #create(creation: Creation): Promise<Mount[]> {
+    try {
+      return await this.#make(creation).catch(async (error: unknown) => {
+        if (!isFull(error)) throw error;
+        await this.cleanup();
+        return await this.#make(creation);
+      });
+    } catch (error) {
+      throw explain(error, creation.key);
+    }
+  }
+
+  async #make(creation: Creation): Promise<Mount[]> {
     const { namespace, key, parent, kind, options } = creation;
     const parentId = this.checkNew(creation)?.id;
     const parents = parentId === undefined ? [] : [parentId, ...this.records.parentsOf(parentId)];
@@ -101,7 +114,7 @@ export class LocalSnapshotter extends RecordedSnapshotter implements Snapshotter
       await this.#driver.remove(layer.id).catch(() => {});
       // A parent that was removed meanwhile explains why its data was missing.
       this.checkNew(creation);
-      throw explain(error, key);
+      throw error;
     } finally {
       this.#pending.delete(layer.id);
     }
@@ -113,7 +126,11 @@ function layerOf(records: SnapshotRecords, { id, kind }: SnapshotRecord): Layer 
   return { id, kind, parents: records.parentsOf(id) };
 }
 
+function isFull(error: unknown): boolean {
+  return isErrno(error, 'ENOSPC', 'EDQUOT');
+}
+
 function explain(error: unknown, key: string): unknown {
-  if (!isErrno(error, 'ENOSPC', 'EDQUOT')) return error;
+  if (!isFull(error)) return error;
   return resourceExhausted(`snapshot "${key}": no space left on device`, { cause: error });
 }
