@@ -11,6 +11,7 @@ import { LOG_FORMATS, LOG_LEVELS, type LogFormat, type LogLevel } from './log';
 import { proxyPlugins } from './proxy-plugins';
 import type { RegistryConfig } from './registry/registries';
 import { SHIM_STARTS, type ShimStart } from './tasks/zygote';
+import { printTrust, type TrustConfig, trustConfig } from './trust/config';
 
 export interface Config {
   readonly root: string;
@@ -28,6 +29,7 @@ export interface Config {
   /** Snapshotters that other programs provide. */
   readonly proxies: readonly ProxyOptions[];
   readonly registry: RegistryConfig;
+  readonly trust: TrustConfig;
 }
 
 /** What flags may set. */
@@ -124,6 +126,30 @@ connections_per_host = 8
 stall_timeout_ms = 30000
 # So is one that is slower than this over half a minute; 0: any speed will do.
 min_bytes_per_second = 1024
+
+[trust]
+# What becomes of images that no rule names, when they are pulled, imported or run: accept or reject.
+default = "accept"
+# The first rule that fits an image's full name decides. "*" stands for any text; without tag or digest, all of a
+# repository are meant. For example
+#   [[trust.rules]]
+#   match = "registry.example/team/*"
+#   require = "signature"
+#   keys = ["/etc/gantryd/keys/team.pem"]
+# require is "accept", "reject", "digest" (one of digests = [...]; without, the name has to hold the digest) or "signature":
+# of cosign or a sigstore bundle, made with one of the keys (PEM), or by certificate, for which trusted_root names a
+# file, and identity (a pattern) and issuer whom it has to name. signed_as: a pattern for the name in the signature.
+# predicates: which statements of bundles count, cosign's for signatures unless set.
+rules = []
+
+[trust.verifiers]
+# Programs that judge images, called as containerd's image verifier plug-in "bindir" calls them; containerd's directory is
+# "/opt/containerd/image-verifier/bin". They are asked before a pull, an import and the making of a container. Empty: none.
+bin_dir = ""
+# Only the first ones by name are asked; -1: all.
+max_verifiers = 10
+# One that takes longer refuses, in milliseconds.
+per_verifier_timeout_ms = 10000
 `;
 
 type Table = Record<string, unknown>;
@@ -238,6 +264,7 @@ function toConfig(merged: Table, source: string, overrides: Overrides): Config {
     },
     proxies: proxyPlugins(table('proxy_plugins'), source),
     registry: registryConfig(table('registry'), source),
+    trust: trustConfig(table('trust'), source),
   };
 }
 
@@ -319,5 +346,6 @@ export function printConfig(config: Config): string {
       stall_timeout_ms: registry.stallMs,
       min_bytes_per_second: registry.bytesPerSecondMin,
     },
+    trust: printTrust(config.trust),
   });
 }

@@ -15,6 +15,7 @@ import { Collector } from './gc/collector';
 import type { CallHooks } from './grpc/call';
 import { ApiServer } from './grpc/server';
 import { IdleCollector } from './idle';
+import { ImageRecords } from './images/image-records';
 import type { Logger } from './log';
 import { Database } from './metadata/database';
 import { pluginList, type SkippedPlugin, snapshotterPlugins } from './plugins';
@@ -23,6 +24,7 @@ import { buildServices, serviceName } from './services/index';
 import { StartError } from './start-error';
 import { runtimeInfo } from './tasks/runtime-info';
 import { createResolver, createShimEventServer, createTaskManager, ttrpcAddressOf } from './tasks/setup';
+import { Trust, type TrustParts } from './trust/trust';
 import { readVersion } from './version';
 
 /** How long calls under way may take when the daemon stops. */
@@ -76,6 +78,7 @@ export async function startDaemon(config: Config, log: Logger, onFatal: (error: 
 
   const registries = new Registries(config.registry, process.env);
   parts.defer(() => registries.close());
+  const trust = await openTrust(config.trust, { db, content, images: new ImageRecords(db, events), registries, log });
 
   const { root, address, runtimes } = config;
   const resolver = createResolver(runtimes);
@@ -88,6 +91,7 @@ export async function startDaemon(config: Config, log: Logger, onFatal: (error: 
     snapshotters,
     tasks,
     registries,
+    trust,
     version: readVersion(),
     introspection: {
       root,
@@ -164,6 +168,15 @@ function openDiff(state: string, content: ContentStore): ApplyDeps {
   const mountDirectory = privateDirectory(state, 'mounts');
   clearMounts(mountDirectory);
   return { content, pool: new UnpackPool(), mountDirectory };
+}
+
+/** @throws StartError "usage" for keys that cannot be read */
+async function openTrust(config: Config['trust'], parts: TrustParts): Promise<Trust | undefined> {
+  try {
+    return await Trust.open(config, parts);
+  } catch (error) {
+    throw new StartError('usage', `[trust] of the configuration: ${messageOf(error)}`, { cause: error });
+  }
 }
 
 /** @throws StartError "address" */

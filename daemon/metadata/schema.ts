@@ -157,4 +157,12 @@ CREATE TABLE proxy_snapshots (
   UNIQUE (snapshotter, namespace, backend_key)
 ) STRICT;
 `,
+  `
+CREATE TABLE proofs (
+  digest TEXT NOT NULL,
+  demand TEXT NOT NULL,
+  proved_at INTEGER NOT NULL,
+  PRIMARY KEY (digest, demand)
+) STRICT, WITHOUT ROWID;
+`,
 ];

@@ -9,6 +9,7 @@ import * as store from '../metadata/container-store';
 import type { Database } from '../metadata/database';
 import { type Lookup, parseFilters } from '../metadata/filters';
 import { ensureNamespace } from '../metadata/namespaces';
+import type { Trust } from '../trust/trust';
 
 /** What a request without a container asks for; it fails as a container without an id does. */
 const EMPTY = Container.decode(new Uint8Array());
@@ -16,9 +17,11 @@ const EMPTY = Container.decode(new Uint8Array());
 export interface ContainersDeps {
   readonly db: Database;
   readonly bus: EventBus;
+  /** Undefined: every image is accepted. */
+  readonly trust: Trust | undefined;
 }
 
-export function containersService({ db, bus }: ContainersDeps): Service {
+export function containersService({ db, bus, trust }: ContainersDeps): Service {
   const matching = (namespace: string, filters: readonly string[]) => {
     const filter = parseFilters(filters);
     return store.listContainers(db, namespace).filter((container) => filter.matches(fieldsOf(container)));
@@ -29,8 +32,9 @@ export function containersService({ db, bus }: ContainersDeps): Service {
     async *listStream({ filters }, context) {
       for (const container of matching(context.requireNamespace(), filters)) yield { container };
     },
-    create({ container }, context) {
+    async create({ container }, context) {
       const namespace = context.requireNamespace();
+      await trust?.checkContainer(namespace, container?.image ?? '', context.signal);
       const created = db.transaction(() => {
         ensureNamespace(db, namespace);
         const result = store.createContainer(db, namespace, container ?? EMPTY);

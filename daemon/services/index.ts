@@ -12,6 +12,7 @@ import type { Database } from '../metadata/database';
 import type { Registries } from '../registry/registries';
 import { Streams } from '../streaming/streams';
 import type { TaskManager } from '../tasks/task-manager';
+import type { Trust } from '../trust/trust';
 import { containersService } from './containers';
 import { contentService } from './content';
 import { diffService } from './diff';
@@ -38,25 +39,28 @@ export interface ServiceParts {
   readonly snapshotters: ReadonlyMap<string, Snapshotter>;
   readonly tasks: TaskManager;
   readonly registries: Registries;
+  /** Undefined: every image is accepted. */
+  readonly trust: Trust | undefined;
   readonly introspection: IntrospectionDeps;
   readonly version: { readonly version: string; readonly revision: string };
 }
 
 export function buildServices(parts: ServiceParts): Service[] {
-  const { db, events, content, collector, diff, snapshotters, tasks, registries, introspection, version } = parts;
+  const { db, events, content, collector, diff, snapshotters, tasks, registries, trust } = parts;
+  const { introspection, version } = parts;
   const streams = new Streams(db);
   collector.addSweeper({ type: 'leases', sweep: async () => streams.sweep() });
   const services: Service[] = [
     versionService(version.version, version.revision),
     introspectionService(introspection),
     namespacesService({ db, bus: events }),
-    containersService({ db, bus: events }),
+    containersService({ db, bus: events, trust }),
     contentService({ content }),
     imagesService({ db, events, collector }),
     leasesService({ db, collector }),
     snapshotsService({ db, events, snapshotters }),
     diffService(diff),
-    tasksService({ tasks }),
+    tasksService({ db, tasks, trust }),
     eventsService(events),
     streamingService({ streams }),
     transferService({
@@ -66,6 +70,7 @@ export function buildServices(parts: ServiceParts): Service[] {
       images: new ImageRecords(db, events),
       unpacker: new Unpacker({ db, events, diff, snapshotters }),
       registries,
+      trust,
     }),
   ];
   const names = () => services.map(serviceName);

@@ -4,10 +4,13 @@ import { messageOf, notImplemented, unknown } from '../../proto/errors';
 import { TasksService } from '../../proto/generated/containerd.services.tasks.v1';
 import { type Process, Status } from '../../proto/generated/containerd.v1.types';
 import { type CallContext, defineService, type Service } from '../grpc/handler';
+import { findContainer } from '../metadata/container-store';
+import type { Database } from '../metadata/database';
 import { type Filter, parseFilters } from '../metadata/filters';
 import { timestampOf } from '../tasks/process-tracker';
 import type { TaskManager } from '../tasks/task-manager';
 import type { Exit, ProcessKey, ProcessRecord, ProcessStatus, TaskKey } from '../tasks/task-store';
+import type { Trust } from '../trust/trust';
 
 const STATUS: Record<ProcessStatus, Process['status']> = {
   created: Status.CREATED,
@@ -17,11 +20,19 @@ const STATUS: Record<ProcessStatus, Process['status']> = {
   pausing: Status.PAUSING,
 };
 
-export function tasksService({ tasks }: { tasks: TaskManager }): Service {
+export interface TasksDeps {
+  readonly db: Database;
+  readonly tasks: TaskManager;
+  /** Undefined: every image is accepted. */
+  readonly trust: Trust | undefined;
+}
+
+export function tasksService({ db, tasks, trust }: TasksDeps): Service {
   return defineService(TasksService, {
     create: async (request, context) => {
       if (request.checkpoint !== undefined) throw notImplemented('create from a checkpoint');
       const key = taskOf(request, context);
+      if (trust !== undefined) await checkImage(trust, db, key, context.signal);
       return { containerId: key.id, pid: await tasks.create(key, request, context.signal) };
     },
     start: async (request, context) => ({ pid: await tasks.start(processOf(request, context), context.signal) }),
@@ -78,6 +89,12 @@ export function tasksService({ tasks }: { tasks: TaskManager }): Service {
       return { exitStatus, exitedAt: timestampOf({ exitedAt }) };
     },
   });
+}
+
+/** Without the container nothing is judged: there will be no task either. */
+async function checkImage(trust: Trust, db: Database, { namespace, id }: TaskKey, signal: AbortSignal): Promise<void> {
+  const image = findContainer(db, namespace, id)?.image;
+  if (image !== undefined) await trust.checkRun(namespace, image, signal);
 }
 
 function taskOf(request: { containerId: string }, context: CallContext): TaskKey {

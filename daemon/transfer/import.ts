@@ -23,7 +23,10 @@ import { unpackImage } from './unpack';
 /** Entry of an index that belongs to another image, such as a signature: no image of its own. */
 const SUBJECT_ANNOTATION = 'io.containerd.manifest.subject';
 
-/** @throws INVALID_ARGUMENT for a bad archive, NOT_FOUND when it lacks content that it names */
+/**
+ * @throws INVALID_ARGUMENT for a bad archive, NOT_FOUND when it lacks content that it names, PERMISSION_DENIED when one
+ *   of its images is not trusted
+ */
 export async function importImages(
   parts: TransferParts,
   source: ImageImportStream,
@@ -41,8 +44,16 @@ export async function importImages(
     await readArchive(content, receiveBytes(stream), options).finally(() => stream.close()),
     options,
   );
-  const entries = wantedChildren(index, await readIndex(content, owner.namespace, index.digest), filter);
+  const manifests = await readIndex(content, owner.namespace, index.digest);
+  const entries = wantedChildren(index, manifests, filter);
   if (entries.length === 0) throw notFound('archive holds no image that is asked for');
+  const named = [
+    { target: index, names: givenNames(store, index) },
+    ...entries
+      .filter((entry) => entry.annotations?.[SUBJECT_ANNOTATION] === undefined)
+      .map((entry) => ({ target: entry, names: annotatedNames(store, entry) })),
+  ];
+  for (const { target, names } of named) await parts.trust?.checkImport({ target, manifests }, names, owner);
   await linkGraph(parts, index, filter, owner.namespace);
   for (const entry of entries)
     for (const unpack of store.unpacks) {
@@ -54,13 +65,9 @@ export async function importImages(
       });
     }
 
-  const save = (names: readonly string[], target: ImageDescriptor) => {
+  for (const { target, names } of named) {
     saveImages(images, owner, { names, target, labels: store.labels });
     for (const name of names) report.tell({ event: 'saved', name, descriptor: target });
-  };
-  save(givenNames(store, index), index);
-  for (const entry of entries) {
-    if (entry.annotations?.[SUBJECT_ANNOTATION] === undefined) save(annotatedNames(store, entry), entry);
   }
   report.tell({ event: 'Completed import' });
 }

@@ -7,6 +7,7 @@ import type { Unpacker } from '../images/unpack';
 import type { Database } from '../metadata/database';
 import type { Registries } from '../registry/registries';
 import type { Streams } from '../streaming/streams';
+import type { Trust } from '../trust/trust';
 import type { ProgressReport } from './progress';
 
 export interface TransferParts {
@@ -16,6 +17,8 @@ export interface TransferParts {
   readonly images: ImageRecords;
   readonly unpacker: Unpacker;
   readonly registries: Registries;
+  /** Undefined: every image is accepted. */
+  readonly trust: Trust | undefined;
 }
 
 /** One call. */

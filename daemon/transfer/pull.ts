@@ -15,7 +15,10 @@ import type { TransferCall, TransferParts } from './parts';
 import { openRemote, type RemoteImage } from './registry';
 import { platformsOf, unpackImage } from './unpack';
 
-/** @throws what the registry client and the unpacker throw; what has arrived stays for the next try */
+/**
+ * @throws PERMISSION_DENIED when the image is not trusted; what the registry client and the unpacker throw: what has
+ *   arrived stays for the next try
+ */
 export async function pullImage(
   parts: TransferParts,
   source: OCIRegistry,
@@ -28,6 +31,7 @@ export async function pullImage(
   const target = await resolve(remote, owner.signal);
   const names = givenNames(store, target);
   if (names.length === 0) throw notFound('no image name found');
+  await parts.trust?.checkPull({ ...remote, target }, names, owner);
   report.tell({ event: `Pulling from ${remote.title}` });
   report.tell({ event: 'fetching image content', name: remote.reference.text, descriptor: target });
 
