@@ -26,7 +26,7 @@ describe.each([
     const ourDaemon = await startGantryd();
     try {
       [peer, ours] = await Promise.all([playAll(peerDaemon, client, files), playAll(ourDaemon, client, files)]);
-      leftovers = ourDaemon.leftovers();
+      leftovers = await ourDaemon.lastingLeftovers();
     } finally {
       await Promise.all([peerDaemon.destroy(), ourDaemon.destroy()]);
     }

@@ -170,7 +170,7 @@ describe.each([
       expect(blobs).toEqual([]);
       expect(snapshots).toHaveLength(2);
       expect(await ctr('containers', 'ls', '-q')).toBe('');
-      expect(name === 'gantryd' ? daemon.leftovers() : []).toEqual([]);
+      expect(name === 'gantryd' ? await daemon.lastingLeftovers() : []).toEqual([]);
     },
     TIMEOUT_MS,
   );

@@ -98,7 +98,7 @@ test(
 
     expect(stdout).toBe('full\n');
     expect(await ctr('run', '--rm', BUSYBOX_IMAGE, 'next', 'echo', 'next')).toBe('next\n');
-    expect(daemon.leftovers()).toEqual([`mount ${daemon.root}`]);
+    expect(await daemon.lastingLeftovers([`mount ${daemon.root}`])).toEqual([]);
   },
   TIMEOUT_MS,
 );

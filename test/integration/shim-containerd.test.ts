@@ -37,7 +37,7 @@ describe.each([
     try {
       theirs = await playAll(peer, release, files);
       ours = await playAll(daemon, release, files);
-      leftovers = daemon.leftovers();
+      leftovers = await daemon.lastingLeftovers();
     } finally {
       await Promise.all([peer.destroy(), daemon.destroy()]);
     }

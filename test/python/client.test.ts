@@ -33,7 +33,7 @@ test(
     const ours = await withDaemon(await startGantryd(), async (daemon) => {
       const seen = await runClient(daemon);
 
-      expect(daemon.leftovers()).toEqual([]);
+      expect(await daemon.lastingLeftovers()).toEqual([]);
       return seen;
     });
 

@@ -122,6 +122,13 @@ export class TestDaemon {
     ];
   }
 
+  /** leftovers(), after the time that shims take to end; `expected` may stay. */
+  async lastingLeftovers(expected: readonly string[] = []): Promise<string[]> {
+    const unexpected = () => this.leftovers().filter((line) => !expected.includes(line));
+    await waitFor('no leftovers', () => unexpected().length === 0).catch(() => undefined);
+    return unexpected();
+  }
+
   /** Stops the daemon, kills its shims and containers, and removes their cgroups, mounts and all folders. */
   async destroy(): Promise<void> {
     await this.stop().catch(() => undefined);
