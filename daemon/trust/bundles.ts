@@ -26,6 +26,14 @@ export async function checkBundle(image: SignedImage, demand: SignatureDemand, j
   return objection ?? objectionToContent(bundle, image.digest, demand);
 }
 
+/**
+ * As checkBundle(), for a bundle that was put together of annotations: who signed, but not what.
+ * @throws what the packages throw for a bundle that is none
+ */
+export function objectionToMessage(json: object, message: Buffer, demand: CertificateDemand): Objection {
+  return objectionToCertificate(toSignedEntity(bundleFromJSON(json), message), demand);
+}
+
 function objectionToSigner(
   bundle: Bundle,
   entity: SignedEntity,

@@ -5,8 +5,8 @@ import { messageOf } from '../../proto/errors';
 import { parseObject } from '../../proto/json';
 import { descriptorsOf, type ImageDescriptor } from '../images/documents';
 import { printable } from '../registry/http/failure';
-import type * as Bundles from './bundles';
-import type { CertificateDemand, SignatureDemand } from './policy';
+import { bundles } from './load-bundles';
+import type { SignatureDemand } from './policy';
 import { isBundleType, SIMPLE_SIGNING } from './signature-types';
 import { checkSimpleSigning } from './simple-signing';
 import type { SignatureSource } from './sources';
@@ -45,16 +45,6 @@ export async function objectionTo(
     if (await search.in(source)) return undefined;
   }
   return search.summary(sources);
-}
-
-/** @throws INVALID_ARGUMENT when the trusted root is none */
-export function checkTrustedRoot(demand: CertificateDemand): void {
-  bundles().materialOf(demand);
-}
-
-/** Loaded when it is needed: the packages take memory. */
-function bundles(): typeof Bundles {
-  return require('./bundles');
 }
 
 class Search {

@@ -8,7 +8,7 @@ import { type ImageRecords, targetOf } from '../images/image-records';
 import { roleOf } from '../images/media-types';
 import type { Registry } from '../registry/registry';
 import type { Reference } from '../registry/types';
-import { isBundleType } from './signature-types';
+import { isSignatureType } from './signature-types';
 
 export interface SignatureSource {
   /** As errors name it. */
@@ -98,7 +98,7 @@ export function referrersTag(digest: string): string {
 /** Not known to be something else, such as a bill of materials. */
 function mayBeSignature(manifest: { readonly mediaType: string; readonly artifactType?: string }): boolean {
   if (roleOf(manifest.mediaType) !== 'manifest') return false;
-  return manifest.artifactType === undefined || isBundleType(manifest.artifactType);
+  return manifest.artifactType === undefined || isSignatureType(manifest.artifactType);
 }
 
 function bounded(descriptor: ImageDescriptor): ImageDescriptor {

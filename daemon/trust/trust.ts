@@ -11,10 +11,11 @@ import type { Registries } from '../registry/registries';
 import type { Registry } from '../registry/registry';
 import type { Reference } from '../registry/types';
 import type { TrustConfig } from './config';
+import { bundles } from './load-bundles';
 import { referenceOf } from './pattern';
 import { loadPolicy, type Policy, type Rule, type SignatureDemand } from './policy';
 import { Proofs } from './proofs';
-import { checkTrustedRoot, objectionTo, type SignedImage } from './signatures';
+import { objectionTo, type SignedImage } from './signatures';
 import { archiveSource, registrySource, type SignatureSource, storeSource } from './sources';
 import { refusalOf } from './verifiers';
 
@@ -52,7 +53,7 @@ export class Trust {
     if (acceptsAll && verifiers.binDir === '') return undefined;
     const trust = new Trust(config, parts);
     trust.#proofs.prune();
-    for (const certificate of trust.#policy.certificates) checkTrustedRoot(certificate);
+    for (const certificate of trust.#policy.certificates) bundles().materialOf(certificate);
     return trust;
   }
 

@@ -36,7 +36,7 @@ export function makeSigner(kind: KeyKind = 'p256'): Signer {
 
 /** A payload and, as annotation, its signature. */
 export function simpleSignature(
-  signer: Signer,
+  signer: Pick<Signer, 'sign'>,
   digest: string,
   { name = 'example', type = 'cosign container image signature' } = {},
 ): SignatureBlob {
@@ -54,15 +54,17 @@ export interface StatementPlan {
   readonly name?: string;
   readonly predicateType?: string;
   readonly payloadType?: string;
+  readonly type?: string;
 }
 
 /** What a bundle's envelope holds, and what its signature is over (DSSE, pre-authentication encoding). */
 export function statement(digest: string, plan: StatementPlan = {}) {
   const { name, predicateType = SIGN_PREDICATE, payloadType = 'application/vnd.in-toto+json' } = plan;
+  const { type = 'https://in-toto.io/Statement/v1' } = plan;
   const [algorithm = '', hex] = digest.split(':');
   const payload = Buffer.from(
     JSON.stringify({
-      _type: 'https://in-toto.io/Statement/v1',
+      _type: type,
       subject: [{ ...(name === undefined ? {} : { name }), digest: { [algorithm]: hex } }],
       predicateType,
       predicate: {},

@@ -7,7 +7,7 @@ import { trustConfig } from '../../../../daemon/trust/config';
 import { loadPolicy, type SignatureDemand } from '../../../../daemon/trust/policy';
 import { objectionTo } from '../../../../daemon/trust/signatures';
 import type { SignatureSource } from '../../../../daemon/trust/sources';
-import { KeylessAuthority, Log } from '../../../images/keyless';
+import { KeylessAuthority, type KeylessPlan, Log } from '../../../images/keyless';
 import {
   bundle,
   bundleBlob,
@@ -66,6 +66,7 @@ function sourceOf(manifests: readonly (readonly SignatureBlob[])[], title = 'her
   };
 }
 
+/** What the daemon has to say of an image with these signatures. */
 function judge(demand: SignatureDemand, ...signatures: SignatureBlob[]): Promise<string | undefined> {
   const image = { digest: DIGEST, bytes: async () => IMAGE };
   return objectionTo(image, demand, [sourceOf([signatures])], new AbortController().signal);
@@ -124,6 +125,21 @@ describe('objectionTo()', () => {
     expect(await judge(demand, bundle(signer, DIGEST, { payloadType: 'text/plain' }))).toContain(
       'it is over "text/plain"',
     );
+  });
+
+  it('takes no statement of an unknown form, and no bytes that are not the image', async () => {
+    const demand = demandOf({ keys: [keyFile(signer)] });
+    const other = Buffer.from('other');
+    const image = { digest: DIGEST, bytes: async () => other };
+
+    expect(await judge(demand, bundle(signer, DIGEST, { type: 'a letter' }))).toContain('is of the type "a letter"');
+    const judged = objectionTo(
+      image,
+      demand,
+      [sourceOf([[messageBundle(signer, other)]])],
+      new AbortController().signal,
+    );
+    expect(await judged).toContain(`${DIGEST}: its bytes have another digest`);
   });
 
   it('takes other statements where the rule names them', async () => {
@@ -201,46 +217,82 @@ describe('signatures by certificate', () => {
 
   async function made() {
     const authority = await KeylessAuthority.create(join(directory, 'authority'));
-    const root = join(directory, 'trusted_root.json');
-    writeFileSync(root, JSON.stringify(authority.trustedRoot()));
-    const rule = { trusted_root: root, identity: 'https://forge.invalid/team/app/*', issuer };
-    return { authority, demand: demandOf(rule) };
+    return { authority, demand: demandBy(authority.trustedRoot()) };
   }
 
-  it('count for whom the rule names', async () => {
-    const { authority, demand } = await made();
+  function demandBy(trustedRoot: object): SignatureDemand {
+    const root = join(directory, 'trusted_root.json');
+    writeFileSync(root, JSON.stringify(trustedRoot));
+    return demandOf({ trusted_root: root, identity: 'https://forge.invalid/team/app/*', issuer });
+  }
 
-    expect(await judge(demand, await authority.bundle(DIGEST, { identity, issuer }))).toBeUndefined();
+  const forms = {
+    'a bundle': (from: KeylessAuthority, digest: string, plan: KeylessPlan) => from.bundle(digest, plan),
+    annotations: (from: KeylessAuthority, digest: string, plan: KeylessPlan) => from.simpleSignature(digest, plan),
+  };
+
+  describe.each(Object.entries(forms))('in %s', (_form, make) => {
+    it('count for whom the rule names', async () => {
+      const { authority, demand } = await made();
+
+      expect(await judge(demand, await make(authority, DIGEST, { identity, issuer }))).toBeUndefined();
+    });
+
+    it('do not count for anybody else', async () => {
+      const { authority, demand } = await made();
+      const objection = async (plan: object, digest = DIGEST) =>
+        judge(demand, await make(authority, digest, { identity, issuer, ...plan }));
+
+      expect(await objection({ identity: 'https://forge.invalid/team/other' })).toContain('certificate identity error');
+      expect(await objection({ identity: `https://evil.invalid/?${identity}` })).toContain(
+        'certificate identity error',
+      );
+      expect(await objection({ issuer: 'https://evil.invalid' })).toContain('invalid certificate extension');
+      expect(await objection({}, OTHER)).toContain('it is for another image');
+    });
+
+    it("do not count by another authority or log, or outside of the certificate's time", async () => {
+      const { authority, demand } = await made();
+      const stranger = await KeylessAuthority.create(join(directory, 'stranger'));
+      const plan = { identity, issuer };
+
+      expect(await judge(demand, await make(stranger, DIGEST, plan))).toContain('certificate chain');
+      const logged = await make(stranger, DIGEST, { ...plan, log: authority.log });
+      expect(await judge(demand, logged)).toContain('certificate chain');
+      expect(await judge(demand, await make(authority, DIGEST, { ...plan, log: new Log() }))).toContain(
+        'inclusion promise could not be verified',
+      );
+      for (const days of [-2, 2]) {
+        const seenAt = new Date(Date.now() + days * 86_400_000);
+        expect(await judge(demand, await make(authority, DIGEST, { ...plan, seenAt }))).toContain('certificate chain');
+      }
+    });
   });
 
-  it('do not count for anybody else', async () => {
-    const { authority, demand } = await made();
-    const objection = async (plan: object, digest = DIGEST) =>
-      judge(demand, await authority.bundle(digest, { identity, issuer, ...plan }));
+  it('count with a time stamp, but where the root has a log, this has to know them too', async () => {
+    const { authority } = await made();
+    const stamper = await authority.stamper();
+    const stamped = await authority.stampedBundle(DIGEST, { identity, issuer }, stamper);
+    const stranger = await (await KeylessAuthority.create(join(directory, 'stranger'))).stamper();
+    const forged = await authority.stampedBundle(DIGEST, { identity, issuer }, stranger);
 
-    expect(await objection({ identity: 'https://forge.invalid/team/other' })).toContain('certificate identity error');
-    expect(await objection({ identity: `https://evil.invalid/?${identity}` })).toContain('certificate identity error');
-    expect(await objection({ issuer: 'https://evil.invalid' })).toContain('invalid certificate extension');
-    expect(await objection({}, OTHER)).toContain('it is for another image');
+    expect(await judge(demandBy(authority.trustedRoot({ hasLog: false, stamper })), stamped)).toBeUndefined();
+    expect(await judge(demandBy(authority.trustedRoot({ stamper })), stamped)).toContain(
+      'expected 1 tlog entries, got 0',
+    );
+    const untimely = await judge(demandBy(authority.trustedRoot({ hasLog: false, stamper })), forged);
+    expect(untimely).toContain('timestamp could not be verified');
   });
 
-  it("do not count by another authority or log, or outside of the certificate's time", async () => {
+  it('are all that counts for a rule without keys', async () => {
     const { authority, demand } = await made();
-    const stranger = await KeylessAuthority.create(join(directory, 'stranger'));
-    const plan = { identity, issuer };
+    const good = await authority.simpleSignature(DIGEST, { identity, issuer });
+    const { 'dev.sigstore.cosign/bundle': _, ...unlogged } = good.descriptor.annotations ?? {};
 
-    expect(await judge(demand, await stranger.bundle(DIGEST, plan))).toContain('certificate chain');
-    expect(await judge(demand, await stranger.bundle(DIGEST, { ...plan, log: authority.log }))).toContain(
-      'certificate chain',
-    );
-    expect(await judge(demand, await authority.bundle(DIGEST, { ...plan, log: new Log() }))).toContain(
-      'inclusion promise could not be verified',
-    );
-    for (const days of [-2, 2]) {
-      const seenAt = new Date(Date.now() + days * 86_400_000);
-      expect(await judge(demand, await authority.bundle(DIGEST, { ...plan, seenAt }))).toContain('certificate chain');
-    }
     expect(await judge(demand, bundle(makeSigner(), DIGEST))).toContain('nor with a certificate');
-    expect(await judge(demand, simpleSignature(makeSigner(), DIGEST))).toContain('the rule has no keys');
+    expect(await judge(demand, simpleSignature(makeSigner(), DIGEST))).toContain('nor with a certificate');
+    expect(await judge(demand, tampered(good))).toContain('no signature counts of 1');
+    const bare = { ...good, descriptor: { ...good.descriptor, annotations: unlogged } };
+    expect(await judge(demand, bare)).toContain('expected 1 timestamps, got 0');
   });
 });
