@@ -6,11 +6,11 @@ import { basename, dirname, join } from 'node:path';
 import { messageOf } from '../proto/errors';
 import { DeleteResponse } from '../proto/generated/containerd.task.v3';
 import { nowNs, toTimestamp } from '../proto/time';
+import { removeDeadSocket } from '../proto/ttrpc/socket';
 import type { ShimArgs } from './args';
 import { type Exit, readExitRecord, STATUS_KILLED } from './exit';
 import { loadOptions, runtimeRoot } from './options';
 import type { Runtime } from './runtime';
-import { isListening, removeSocket } from './serve';
 
 /** The DeleteResponse to print. What cannot be removed is told through `warn` and does not keep the rest from it. */
 export async function deleteTask(args: ShimArgs, runtime: Runtime, warn: (text: string) => void): Promise<Buffer> {
@@ -28,7 +28,7 @@ export async function deleteTask(args: ShimArgs, runtime: Runtime, warn: (text: 
     await runtime.destroy({ id: args.id, bundle, root, options });
   });
   await attempt('unmount rootfs', () => runtime.unmount(join(bundle, 'rootfs')));
-  await attempt('remove socket', () => removeDeadSocket(bundle));
+  await attempt('remove socket', () => removeOwnSocket(bundle));
   const exit = readExit(bundle, warn) ?? { pid: readInitPid(bundle), exitStatus: STATUS_KILLED, exitedAtNs: nowNs() };
   return DeleteResponse.encode({
     pid: exit.pid,
@@ -55,7 +55,7 @@ function readInitPid(bundle: string): number {
 }
 
 /** The socket named in the bundle, unless the shim of a group still listens there. */
-async function removeDeadSocket(bundle: string): Promise<void> {
+async function removeOwnSocket(bundle: string): Promise<void> {
   let address: string;
   try {
     address = readFileSync(join(bundle, 'address'), 'utf8').trim();
@@ -63,5 +63,5 @@ async function removeDeadSocket(bundle: string): Promise<void> {
     return; // The daemon chose the socket and removes it itself.
   }
   const path = address.replace(/^unix:\/\//, '');
-  if (path.startsWith('/') && !(await isListening(path))) removeSocket(path);
+  if (path.startsWith('/')) await removeDeadSocket(path);
 }

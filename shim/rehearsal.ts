@@ -8,11 +8,12 @@ import { EventsService } from '../proto/generated/containerd.services.events.ttr
 import { TaskService } from '../proto/generated/containerd.task.v3';
 import { TtrpcClient } from '../proto/ttrpc/client';
 import { serveTtrpc, ttrpcService } from '../proto/ttrpc/server';
+import { removeSocket } from '../proto/ttrpc/socket';
 import { mkfifo, nativeFile } from '../runtime-native/index';
 import type { Log } from './log';
 import { REHEARSAL_STATUS, rehearsalSpec } from './rehearsal-spec';
 import type { Runtime } from './runtime';
-import { removeSocket, serve } from './serve';
+import { serve } from './serve';
 
 const NAMESPACE = 'gantry-rehearsal';
 const SILENT: Log = { debug: () => {}, info: () => {}, warn: () => {}, error: () => {} };

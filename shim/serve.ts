@@ -1,11 +1,12 @@
 // The shim server: one process that keeps containers, outlives the daemon and ends with its last container.
 
-import { closeSync, constants, openSync, readFileSync, unlinkSync, writeFileSync, writeSync } from 'node:fs';
-import { connect, type Socket } from 'node:net';
+import { closeSync, constants, openSync, readFileSync, writeFileSync, writeSync } from 'node:fs';
+import type { Socket } from 'node:net';
 import { isErrno, messageOf, permissionDenied } from '../proto/errors';
 import { TaskService as TaskServiceV2 } from '../proto/generated/containerd.task.v2';
 import { TaskService as TaskServiceV3 } from '../proto/generated/containerd.task.v3';
 import { serveTtrpc, type TtrpcServer, ttrpcService } from '../proto/ttrpc/server';
+import { removeDeadSocket, removeSocket } from '../proto/ttrpc/socket';
 import type { ShimArgs } from './args';
 import { IdleCollector } from './idle';
 import { type Log, openLog } from './log';
@@ -103,29 +104,9 @@ async function listenAt(server: TtrpcServer, socket: string): Promise<void> {
   try {
     await server.listen(socket);
   } catch (error) {
-    if (!isErrno(error, 'EADDRINUSE') || (await isListening(socket))) throw error;
-    removeSocket(socket);
+    if (!isErrno(error, 'EADDRINUSE')) throw error;
+    await removeDeadSocket(socket);
     await server.listen(socket);
-  }
-}
-
-/** True when somebody accepts connections on the socket. */
-export function isListening(path: string): Promise<boolean> {
-  return new Promise((resolve) => {
-    const socket = connect(path);
-    socket.on('connect', () => {
-      socket.destroy();
-      resolve(true);
-    });
-    socket.on('error', () => resolve(false));
-  });
-}
-
-export function removeSocket(path: string): void {
-  try {
-    unlinkSync(path);
-  } catch (error) {
-    if (!isErrno(error, 'ENOENT')) throw error;
   }
 }
 

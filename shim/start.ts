@@ -8,10 +8,10 @@ import { messageOf, unknown } from '../proto/errors';
 import { Options } from '../proto/generated/containerd.runc.v1';
 import { BootstrapParams, BootstrapResult } from '../proto/generated/containerd.runtime.bootstrap.v1';
 import { Any } from '../proto/generated/google.protobuf';
+import { isListening } from '../proto/ttrpc/socket';
 import { joinCgroup } from '../runtime-native/index';
 import { groupOf, socketPath } from './address';
 import type { ShimArgs } from './args';
-import { isListening } from './serve';
 
 const STDIN = 0;
 const STDOUT = 1;

@@ -1,8 +1,6 @@
 // Shims as processes: making sure that one is gone.
 
-import { existsSync, readdirSync, readlinkSync } from 'node:fs';
-import { unlink } from 'node:fs/promises';
-import { connect } from 'node:net';
+import { readdirSync, readlinkSync } from 'node:fs';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { isErrno } from '../../proto/errors';
 import { type Bundle, isRemovedBundle } from './bundle';
@@ -45,16 +43,6 @@ export async function killShimProcess(pid: number, bundle: Bundle): Promise<void
   }
 }
 
-/** Removes a shim's socket unless somebody listens on it. */
-export async function removeDeadSocket(path: string): Promise<void> {
-  if (!existsSync(path) || (await isListening(path))) return;
-  try {
-    await unlink(path);
-  } catch (error) {
-    if (!isErrno(error, 'ENOENT')) throw error;
-  }
-}
-
 /** Processes by their working directory. Containers have a root of their own, so none of theirs matches. */
 function processesIn(isWanted: (directory: string) => boolean): number[] {
   return readdirSync('/proc')
@@ -82,15 +70,4 @@ function kill(pid: number): void {
   } catch (error) {
     if (!isErrno(error, 'ESRCH')) throw error;
   }
-}
-
-function isListening(path: string): Promise<boolean> {
-  return new Promise((resolve) => {
-    const socket = connect(path);
-    socket.on('connect', () => {
-      socket.destroy();
-      resolve(true);
-    });
-    socket.on('error', (error) => resolve(!isErrno(error, 'ECONNREFUSED', 'ENOENT')));
-  });
 }

@@ -3,6 +3,7 @@
 
 import { messageOf } from '../../proto/errors';
 import { nowNs } from '../../proto/time';
+import { removeDeadSocket } from '../../proto/ttrpc/socket';
 import { removeBundle } from './bundle-removal';
 import { removeCgroups } from './cgroup-removal';
 import { exitOf } from './exit-record';
@@ -11,7 +12,7 @@ import type { TaskParts } from './parts';
 import { initOf } from './process-tracker';
 import { ShimClient } from './shim-client';
 import { ShimLog } from './shim-log';
-import { killBundleProcesses, killShimProcess, removeDeadSocket } from './shim-process';
+import { killBundleProcesses, killShimProcess } from './shim-process';
 import type { Task } from './task';
 import type { Exit } from './task-store';
 

@@ -1,15 +1,9 @@
 import { type ChildProcess, spawn } from 'node:child_process';
-import { existsSync, mkdtempSync, realpathSync, rmSync, writeFileSync } from 'node:fs';
-import { createServer } from 'node:net';
+import { existsSync, mkdtempSync, realpathSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { Bundle } from '../../../../daemon/tasks/bundle';
-import {
-  killBundleProcesses,
-  killShimProcess,
-  killStrayShims,
-  removeDeadSocket,
-} from '../../../../daemon/tasks/shim-process';
+import { killBundleProcesses, killShimProcess, killStrayShims } from '../../../../daemon/tasks/shim-process';
 
 describe('shims as processes', () => {
   let directory: string;
@@ -81,20 +75,5 @@ describe('shims as processes', () => {
 
     expect(await gone).toBe('SIGKILL');
     for (const { pid } of [used, shim]) expect(existsSync(`/proc/${pid}/cwd`)).toBe(true);
-  });
-
-  test('removeDeadSocket() removes only what nobody listens on', async () => {
-    const path = join(directory, 's');
-    const server = createServer();
-    await new Promise<void>((resolve) => server.listen(path, resolve));
-
-    await removeDeadSocket(path);
-    expect(existsSync(path)).toBe(true);
-
-    await new Promise((resolve) => server.close(resolve));
-    writeFileSync(path, '');
-    await removeDeadSocket(path);
-    await removeDeadSocket(path);
-    expect(existsSync(path)).toBe(false);
   });
 });
