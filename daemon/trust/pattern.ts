@@ -9,6 +9,12 @@ export function globExpression(pattern: string): RegExp {
   return new RegExp(`^${literals.join('.*')}$`, 's');
 }
 
+/** A pattern for names. Capitals mean nothing in a host, and everything in a tag. */
+export function namePattern(pattern: string): RegExp {
+  const slash = pattern.indexOf('/') + 1;
+  return globExpression(`${pattern.slice(0, slash).toLowerCase()}${pattern.slice(slash)}`);
+}
+
 /**
  * The forms of a name that a pattern may fit: `HOST/REPOSITORY`, and the same with `@DIGEST` or else with `:TAG`. A tag
  * beside a digest says nothing about what is pulled, so it does not count. A text that is no reference stands for itself.
@@ -17,7 +23,7 @@ export function formsOf(name: string): string[] {
   const reference = referenceOf(name);
   if (reference === undefined) return [name];
   const { host, repository, tag, digest } = reference;
-  const bare = `${host}/${repository}`;
+  const bare = `${host.toLowerCase()}/${repository}`;
   return [bare, digest === undefined ? `${bare}:${tag}` : `${bare}@${digest}`];
 }
 

@@ -5,7 +5,7 @@ import { invalidArgument, messageOf } from '../../proto/errors';
 import { parseObject } from '../../proto/json';
 import type { RuleConfig, TrustConfig } from './config';
 import { loadKey, readTrustFile, type TrustedKey } from './keys';
-import { formsOf, globExpression } from './pattern';
+import { formsOf, globExpression, namePattern } from './pattern';
 
 export interface Rule {
   /** As errors name it. */
@@ -48,7 +48,7 @@ export interface Policy {
 
 /** Reads keys and trusted roots, once. @throws INVALID_ARGUMENT naming the file and what is wrong with it */
 export function loadPolicy(config: TrustConfig): Policy {
-  const rules = config.rules.map((rule) => ({ pattern: globExpression(rule.match), rule: loadRule(rule) }));
+  const rules = config.rules.map((rule) => ({ pattern: namePattern(rule.match), rule: loadRule(rule) }));
   const standard: Rule = { title: 'the default', demand: { kind: config.default } };
   const certificates = rules.flatMap(({ rule: { demand } }) => {
     return demand.kind === 'signature' && demand.certificate !== undefined ? [demand.certificate] : [];

@@ -25,8 +25,13 @@ export class SigningRegistry {
     );
   }
 
-  /** As referrers of the image, one for each signature. */
-  async refer(repository: string, digest: string, signatures: readonly SignatureBlob[]): Promise<void> {
+  /** As referrers of the image, one for each signature; what they are is what their layer is, unless given. */
+  async refer(
+    repository: string,
+    digest: string,
+    signatures: readonly SignatureBlob[],
+    artifactType?: string,
+  ): Promise<void> {
     const image = await this.manifest(repository, digest);
     const subject = { mediaType: image.mediaType, digest, size: image.bytes.length };
     const manifests: object[] = [];
@@ -35,7 +40,7 @@ export class SigningRegistry {
       await this.#putBlobs(repository, [config, signature]);
       const { mediaType } = manifest.descriptor;
       await this.#putManifest(repository, manifest.descriptor.digest, manifest.bytes, mediaType);
-      manifests.push({ ...manifest.descriptor, artifactType: signature.descriptor.mediaType });
+      manifests.push({ ...manifest.descriptor, artifactType: artifactType ?? signature.descriptor.mediaType });
     }
     const list = Buffer.from(JSON.stringify({ schemaVersion: 2, mediaType: INDEX, manifests }));
     await this.#putManifest(repository, digest.replace(':', '-'), list, INDEX);

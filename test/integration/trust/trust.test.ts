@@ -152,13 +152,16 @@ describeUnless(missingForCli() ?? missingForRegistry())('the trust policy', () =
         bundle(makeSigner(), referred.digest),
         bundle(team, referred.digest),
       ]);
+      const first = await publish('team/first');
+      const type = 'application/vnd.dev.cosign.artifact.sig.v1+json';
+      await registry.refer(first.repository, first.digest, [byTeam(first.digest)], type);
       const message = await publish('team/message');
       const { bytes } = await registry.manifest(message.repository, message.digest);
       await registry.refer(message.repository, message.digest, [messageBundle(team, bytes)]);
       await restart(signatureRule());
       const namespace = fresh();
 
-      for (const { name } of [cosign, referred, message]) {
+      for (const { name } of [cosign, referred, first, message]) {
         expect(await gantry(namespace, 'pull', name)).toMatchObject({ exitCode: 0, stderr: '' });
         expect(await run(namespace, name)).toEqual({ exitCode: 0, stdout: 'hello\n', stderr: '' });
       }

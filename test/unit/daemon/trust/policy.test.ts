@@ -6,7 +6,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { loadConfig, printConfig } from '../../../../daemon/config';
 import { SIGNATURE_PREDICATE } from '../../../../daemon/trust/config';
-import { formsOf, globExpression } from '../../../../daemon/trust/pattern';
+import { formsOf, globExpression, namePattern } from '../../../../daemon/trust/pattern';
 import { loadPolicy, type Policy } from '../../../../daemon/trust/policy';
 import { makeSigner } from '../../../images/signatures';
 
@@ -102,6 +102,7 @@ describe('ruleFor()', () => {
     expect(titleOf(policy, 'r.example/team/deep/app:1')).toBe('rule "r.example/team/*"');
     expect(titleOf(policy, 'r.example/teams/app')).toBeUndefined();
     expect(titleOf(policy, 'xr.example/team/app')).toBeUndefined();
+    expect(titleOf(policy, 'R.EXAMPLE/team/app')).toBe('rule "r.example/team/*"');
     expect(titleOf(policy, 'busybox')).toBe('rule "docker.io/library/*:latest"');
     expect(titleOf(policy, 'busybox:1')).toBeUndefined();
     expect(titleOf(policy, '')).toBeUndefined();
@@ -124,6 +125,12 @@ describe('patterns', () => {
     expect(globExpression('a+(b)|c').test('a+(b)|c')).toBe(true);
     expect(globExpression('a').test('a\n')).toBe(false);
     expect(globExpression('a***').test('a\nb')).toBe(true);
+  });
+
+  it('take a host in capitals or not, and a tag as it is', () => {
+    expect(namePattern('R.Example/a:*X').test('r.example/a:1X')).toBe(true);
+    expect(namePattern('R.Example/a:*X').test('r.example/a:1x')).toBe(false);
+    expect(namePattern('*:X').test('r.example/a:X')).toBe(true);
   });
 
   it('see a tag only where it decides', () => {
