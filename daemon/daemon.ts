@@ -11,7 +11,7 @@ import { clearMounts } from './diff/mounts';
 import { UnpackPool } from './diff/unpack-pool';
 import { freeAddress, lockDirectory, prepareDirectory, privateDirectory } from './directories';
 import { EventBus } from './events/bus';
-import { Collector } from './gc/collector';
+import { Collector, type Sweeper } from './gc/collector';
 import type { CallHooks } from './grpc/call';
 import { ApiServer } from './grpc/server';
 import { IdleCollector } from './idle';
@@ -62,11 +62,12 @@ export async function startDaemon(config: Config, log: Logger, onFatal: (error: 
     events,
     options: config.gc,
     onError: (error) => log.error('garbage collection failed', { error: messageOf(error) }),
-    onCollected: ({ removed, pauseMs }) => {
+    onCollected: ({ removed, lost, pauseMs }) => {
       if (removed.length > 0) log.info('garbage collected', { removed: removed.length, pause_ms: round(pauseMs) });
+      for (const { namespace, type, key } of lost) log.warn('data is missing', { namespace, type, key });
     },
   });
-  collector.addSweeper({ type: 'content', sweep: () => content.sweep() });
+  collector.addSweeper({ type: 'content', sweep: () => content.sweep(), lost: () => content.lost() });
   collector.addPins(() => content.openIngests());
   parts.defer(() => collector.stop());
   const { snapshotters, skipped } = await openSweptSnapshotters(config, db, collector);
@@ -152,12 +153,21 @@ async function openSweptSnapshotters(config: Config, db: Database, collector: Co
     const onSkipped = (id: string, reason: string) => void skipped.push({ id, reason });
     const snapshotters = await openSnapshotters({ root, db, overlayfs, erofs, proxies, onSkipped });
     for (const snapshotter of snapshotters.values()) {
-      collector.addSweeper({ type: `snapshots/${snapshotter.name}`, sweep: () => snapshotter.cleanup() });
+      collector.addSweeper(snapshotSweeper(snapshotter));
     }
     return { snapshotters, skipped };
   } catch (error) {
     throw new StartError('directory', `cannot open the snapshots: ${messageOf(error)}`, { cause: error });
   }
+}
+
+function snapshotSweeper(snapshotter: Snapshotter): Sweeper {
+  const type = `snapshots/${snapshotter.name}`;
+  return {
+    type,
+    sweep: async (isMeasured) => [{ type, ...(await snapshotter.cleanup({ isMeasured })) }],
+    lost: async () => (await snapshotter.lost()).map((name) => ({ ...name, type })),
+  };
 }
 
 function closeAll(snapshotters: ReadonlyMap<string, Snapshotter>): void {

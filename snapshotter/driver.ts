@@ -24,7 +24,7 @@ export interface Driver {
 
   mounts(layer: Layer): Mount[];
 
-  /** What an active snapshot itself takes, without its parents. */
+  /** What a snapshot itself takes, without its parents. */
   usage(id: number): Promise<SnapshotUsage>;
 
   /**

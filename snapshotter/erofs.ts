@@ -63,8 +63,10 @@ export class ErofsDriver implements Driver {
     return this.#overlay.mounts(layer);
   }
 
-  usage(id: number): Promise<SnapshotUsage> {
-    return this.#overlay.usage(id);
+  async usage(id: number): Promise<SnapshotUsage> {
+    const image = this.#directories.path(id, IMAGE);
+    const isSettled = existsSync(image) && !existsSync(this.#directories.path(id, 'fs'));
+    return isSettled ? { sizeBytes: sizeOf(image), inodes: 1n } : this.#overlay.usage(id);
   }
 
   /** What an earlier, failed commit has built is built again: the files may have changed. */
@@ -78,7 +80,7 @@ export class ErofsDriver implements Driver {
     const args = ['--quiet', ...this.#mkfsOptions, image, this.#directories.path(id, 'fs')];
     await runProgram(findProgram(MKFS) ?? MKFS, args, `cannot build the EROFS image of layer ${id}`);
     await this.#directories.sync();
-    return { sizeBytes: BigInt(statSync(image).blocks) * BLOCK_BYTES, inodes };
+    return { sizeBytes: sizeOf(image), inodes };
   }
 
   /** The files are in the image now. */
@@ -106,6 +108,11 @@ export class ErofsDriver implements Driver {
     }
     return path;
   }
+}
+
+/** On disk, in bytes. */
+function sizeOf(file: string): bigint {
+  return BigInt(statSync(file).blocks) * BLOCK_BYTES;
 }
 
 /** Linux mounts the file itself since 6.12; before, and where that is not built in, mount(8) makes a loop device. */

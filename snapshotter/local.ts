@@ -8,7 +8,14 @@ import type { Mount } from '../runtime-native/index';
 import type { Driver, Layer } from './driver';
 import { type Creation, NOTHING, REBASE, RecordedSnapshotter } from './recorded';
 import { type RecordDatabase, type SnapshotIds, type SnapshotRecord, SnapshotRecords } from './records';
-import type { CommitOptions, CreateOptions, Snapshotter, SnapshotUsage } from './snapshotter';
+import type {
+  CleanupReport,
+  CommitOptions,
+  CreateOptions,
+  SnapshotName,
+  Snapshotter,
+  SnapshotUsage,
+} from './snapshotter';
 
 export class LocalSnapshotter extends RecordedSnapshotter implements Snapshotter {
   readonly name: string;
@@ -75,11 +82,27 @@ export class LocalSnapshotter extends RecordedSnapshotter implements Snapshotter
     });
   }
 
-  async cleanup(): Promise<void> {
+  async cleanup({ isMeasured = false }: { readonly isMeasured?: boolean } = {}): Promise<CleanupReport> {
     const present = await this.#driver.list();
     const recorded = this.records.ids();
     const orphans = present.filter((id) => !recorded.has(id) && !this.#pending.has(id));
-    for (const id of orphans) await this.#driver.remove(id);
+    let sizeBytes = 0n;
+    for (const id of orphans) {
+      // What a crash left may lack what is measured; that is nothing then.
+      if (isMeasured) sizeBytes += (await this.#driver.usage(id).catch(() => NOTHING)).sizeBytes;
+      await this.#driver.remove(id);
+    }
+    return { count: orphans.length, sizeBytes };
+  }
+
+  /** Data is made before its record: a record that is there before the look at the disk must have some. */
+  async lost(): Promise<SnapshotName[]> {
+    const records = this.records.withData();
+    const present = new Set(await this.#driver.list());
+    const recorded = this.records.ids();
+    return records
+      .filter(({ id }) => !present.has(id) && recorded.has(id))
+      .map(({ namespace, key }) => ({ namespace, key }));
   }
 
   /** On a full disk, what removed snapshots still take is freed first. */

@@ -18,8 +18,10 @@ import { type Leftover, ProxyKeys } from './proxy-keys';
 import { type Creation, NOTHING, RecordedSnapshotter } from './recorded';
 import { type RecordDatabase, type SnapshotIds, SnapshotRecords } from './records';
 import {
+  type CleanupReport,
   type CommitOptions,
   type CreateOptions,
+  type SnapshotName,
   type Snapshotter,
   type SnapshotUsage,
   TARGET_LABEL,
@@ -124,23 +126,31 @@ export class ProxySnapshotter extends RecordedSnapshotter implements Snapshotter
    * Has the plug-in remove what no record stands for. What it holds for others is left alone. Ends with close().
    * @throws UNAVAILABLE without the plug-in; what is left goes with the next call
    */
-  async cleanup(): Promise<void> {
+  async cleanup(): Promise<CleanupReport> {
     try {
-      await this.#removeLeftovers();
+      return { count: await this.#removeLeftovers(), sizeBytes: 0n };
     } catch (error) {
       if (!this.#closing.signal.aborted) throw error;
+      return { count: 0, sizeBytes: 0n };
     }
   }
 
-  async #removeLeftovers(): Promise<void> {
+  async lost(): Promise<SnapshotName[]> {
+    return [];
+  }
+
+  /** Returns how many are gone. */
+  async #removeLeftovers(): Promise<number> {
     const leftovers = this.#keys.leftovers();
-    for (const leftover of leftovers) await this.#removeLeftover(leftover);
+    let removed = 0;
+    for (const leftover of leftovers) if (await this.#removeLeftover(leftover)) removed += 1;
     for (const namespace of new Set(leftovers.map((leftover) => leftover.namespace))) {
       const request = { snapshotter: this.#backend };
       await this.#client.unary(SnapshotsService.cleanup, request, this.#query(namespace)).catch((error: unknown) => {
         if (!isNotImplemented(error)) throw error;
       });
     }
+    return removed;
   }
 
   async #create(creation: Creation): Promise<Mount[]> {
@@ -208,19 +218,21 @@ export class ProxySnapshotter extends RecordedSnapshotter implements Snapshotter
     throw notFound(`target snapshot "${target}" in the backend of snapshotter "${this.name}"`);
   }
 
-  async #removeLeftover(leftover: Leftover): Promise<void> {
+  /** False while others of the plug-in's snapshots are on top of it. */
+  async #removeLeftover(leftover: Leftover): Promise<boolean> {
     const { namespace, backendKey: key } = leftover;
     this.#removing.add(key);
     try {
       await this.#client.unary(SnapshotsService.remove, { snapshotter: this.#backend, key }, this.#query(namespace));
       this.#keys.forget(leftover);
     } catch (error) {
-      if (isNotFound(error)) this.#keys.forget(leftover);
-      // Others of the plug-in's snapshots are on top of it.
-      else if (!isFailedPrecondition(error)) throw error;
+      if (isFailedPrecondition(error)) return false;
+      if (!isNotFound(error)) throw error;
+      this.#keys.forget(leftover);
     } finally {
       this.#removing.delete(key);
     }
+    return true;
   }
 
   #query(namespace: string): CallOptions {

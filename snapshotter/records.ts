@@ -2,7 +2,7 @@
 
 import type { Statement } from 'better-sqlite3';
 import { alreadyExists, failedPrecondition, invalidArgument, notFound } from '../proto/errors';
-import type { SnapshotInfo, SnapshotKind, SnapshotUsage } from './snapshotter';
+import type { SnapshotInfo, SnapshotKind, SnapshotName, SnapshotUsage } from './snapshotter';
 
 /** The part of the daemon's database that records need. */
 export interface RecordDatabase {
@@ -82,6 +82,15 @@ export class SnapshotRecords {
   committedIds(): number[] {
     const rows = this.db.prepare(`SELECT id FROM snapshots WHERE snapshotter = ? AND kind = 'committed'`).pluck();
     return (rows.all(this.#snapshotter) as (number | bigint)[]).map(Number);
+  }
+
+  /** Snapshots of all namespaces that have data of their own: all but views of something. */
+  withData(): (SnapshotName & { readonly id: number })[] {
+    const rows = this.db.prepare(
+      `SELECT id, namespace, key FROM snapshots WHERE snapshotter = ? AND (kind != 'view' OR parent_id IS NULL)`,
+    );
+    const found = rows.all(this.#snapshotter) as { id: number | bigint; namespace: string; key: string }[];
+    return found.map(({ id, namespace, key }) => ({ id: Number(id), namespace, key }));
   }
 
   ids(): Set<number> {

@@ -33,6 +33,20 @@ export interface CreateOptions {
   readonly within?: () => void;
 }
 
+/** What cleanup() has removed. */
+export interface CleanupReport {
+  /** Of how many snapshots. */
+  readonly count: number;
+  /** Disk space in bytes, as far as it was measured. */
+  readonly sizeBytes: bigint;
+}
+
+export interface SnapshotName {
+  readonly namespace: string;
+  /** Key of an active snapshot or view, name of a committed one. */
+  readonly key: string;
+}
+
 export interface CommitOptions extends CreateOptions {
   /** Sets the parent of a snapshot without one. Only where `capabilities` has rebase. */
   readonly parent?: string;
@@ -96,8 +110,11 @@ export interface Snapshotter {
   /** All snapshots of the namespace, in the order of their names' bytes. */
   walk(namespace: string): SnapshotInfo[];
 
-  /** Removes data that no record stands for. */
-  cleanup(): Promise<void>;
+  /** Removes data that no record stands for. Measuring it costs a walk over all of it. */
+  cleanup(options?: { readonly isMeasured?: boolean }): Promise<CleanupReport>;
+
+  /** Snapshots of all namespaces whose data is gone; none where only a plug-in could know. */
+  lost(): Promise<SnapshotName[]>;
 
   /** Gives up connections; the snapshotter is not used afterwards. */
   close?(): void;

@@ -8,11 +8,22 @@ import { isErrno } from '../../proto/errors';
 import { DirectorySync } from './directory-sync';
 import { algorithmOf, type DigestAlgorithm } from './hasher';
 import { dataPath, explainFullDisk } from './ingest-file';
+import { OpenBlobs } from './open-blobs';
 
+/** Of st_blocks (stat(2)). */
+const BLOCK_BYTES = 512n;
 const ALGORITHMS: readonly DigestAlgorithm[] = ['sha256', 'sha384', 'sha512'];
+
+interface Swept {
+  readonly count: number;
+  readonly sizeBytes: bigint;
+}
 
 export class BlobFiles {
   readonly root: string;
+  readonly opened = new OpenBlobs();
+  /** Digests whose file is known to have other bytes. */
+  readonly #damaged = new Set<string>();
   readonly #pins = new Map<string, number>();
   readonly #syncs = new Map<DigestAlgorithm, DirectorySync>();
   #trashed = 0;
@@ -53,6 +64,16 @@ export class BlobFiles {
     }
   }
 
+  /** From now on the file does not count as the blob, and the next commit of the digest replaces it. */
+  markDamaged(digest: string): void {
+    this.#damaged.add(digest);
+  }
+
+  /** Whether there is a file of this size that is not known to be damaged. */
+  async isIntact(digest: string, sizeBytes: number): Promise<boolean> {
+    return !this.#damaged.has(digest) && (await this.sizeBytes(digest)) === sizeBytes;
+  }
+
   /** While a digest is pinned, sweepBlobs() leaves its file alone. Returns the undo. */
   pin(digest: string): () => void {
     this.#pins.set(digest, (this.#pins.get(digest) ?? 0) + 1);
@@ -65,12 +86,16 @@ export class BlobFiles {
 
   /**
    * Moves the sealed data of an ingest to its place, unless the blob is there already, and makes the entry durable.
-   * A file of another size under that name is damaged and gets replaced. The caller holds a pin on the digest.
+   * A damaged file under that name is replaced; who reads it goes on with the old bytes. The caller holds a pin on the
+   * digest.
    */
   async place(ingestName: string, digest: string, sizeBytes: number): Promise<void> {
     try {
-      if ((await this.sizeBytes(digest)) !== sizeBytes) {
-        await rename(dataPath(this.ingestDirectory(ingestName)), this.blobPath(digest));
+      if (!(await this.isIntact(digest, sizeBytes))) {
+        const path = this.blobPath(digest);
+        await rename(dataPath(this.ingestDirectory(ingestName)), path);
+        this.opened.forget(path);
+        this.#damaged.delete(digest);
       }
       await this.syncBlob(digest);
     } catch (error) {
@@ -88,33 +113,38 @@ export class BlobFiles {
   }
 
   /**
-   * Removes every blob file that is neither pinned nor recorded; returns how many. The check and the move out of
-   * blobs/ are one synchronous step, so a commit that pins afterwards finds no file rather than a vanishing one.
+   * Removes every blob file that is neither pinned nor recorded. The check and the move out of blobs/ are one synchronous
+   * step, so a commit that pins afterwards finds no file rather than a vanishing one.
    */
-  async sweepBlobs(isRecorded: (digest: string) => boolean): Promise<number> {
-    let removed = 0;
+  async sweepBlobs(isRecorded: (digest: string) => boolean): Promise<Swept> {
+    let count = 0;
+    let sizeBytes = 0n;
     for (const algorithm of ALGORITHMS) {
       for await (const entry of await opendir(this.#directory(algorithm))) {
         const digest = `${algorithm}:${entry.name}`;
         if (this.#pins.has(digest) || isRecorded(digest)) continue;
         const trash = this.#moveToTrash(join(this.#directory(algorithm), entry.name));
         if (trash === undefined) continue;
+        this.#damaged.delete(digest);
+        sizeBytes += await diskBytes(trash);
         await rm(trash, { recursive: true, force: true });
-        removed += 1;
+        count += 1;
       }
     }
-    return removed;
+    return { count, sizeBytes };
   }
 
   /** Removes every ingest directory without a record. Records are made before directories, so none is missed. */
-  async sweepIngests(isRecorded: (name: string) => boolean): Promise<number> {
-    let removed = 0;
+  async sweepIngests(isRecorded: (name: string) => boolean): Promise<Swept> {
+    let count = 0;
+    let sizeBytes = 0n;
     for await (const entry of await opendir(join(this.root, 'ingest'))) {
       if (isRecorded(entry.name)) continue;
+      sizeBytes += await diskBytes(dataPath(this.ingestDirectory(entry.name)));
       await this.removeIngest(entry.name);
-      removed += 1;
+      count += 1;
     }
-    return removed;
+    return { count, sizeBytes };
   }
 
   #directory(algorithm: DigestAlgorithm): string {
@@ -131,5 +161,15 @@ export class BlobFiles {
       if (isErrno(error, 'ENOENT')) return undefined;
       throw error;
     }
+  }
+}
+
+/** What a file takes; 0 when there is none. */
+async function diskBytes(path: string): Promise<bigint> {
+  try {
+    return (await stat(path, { bigint: true })).blocks * BLOCK_BYTES;
+  } catch (error) {
+    if (isErrno(error, 'ENOENT', 'ENOTDIR')) return 0n;
+    throw error;
   }
 }

@@ -13,53 +13,71 @@ interface Entry {
   lastUsedMs: number;
 }
 
+/** A file lent to one caller. */
+export interface OpenBlob {
+  readonly file: FileHandle;
+  /** Gives it back; call it once. */
+  readonly release: () => void;
+}
+
 export class OpenBlobs {
   readonly #entries = new Map<string, Entry>();
   #timer: NodeJS.Timeout | undefined;
 
-  /** The file stays open until release(); every call needs one. @throws what open(2) says */
-  async acquire(path: string): Promise<FileHandle> {
-    let entry = this.#entries.get(path);
-    if (entry === undefined) {
-      entry = { handle: open(path, 'r'), users: 0, lastUsedMs: 0 };
-      this.#entries.set(path, entry);
-    }
+  /** @throws what open(2) says */
+  async acquire(path: string): Promise<OpenBlob> {
+    const entry = this.#entries.get(path) ?? { handle: open(path, 'r'), users: 0, lastUsedMs: 0 };
+    this.#entries.set(path, entry);
     entry.users += 1;
     try {
-      return await entry.handle;
+      return { file: await entry.handle, release: () => this.#release(path, entry) };
     } catch (error) {
       if (this.#entries.get(path) === entry) this.#entries.delete(path);
       throw error;
     }
   }
 
-  release(path: string): void {
+  /** The next one to ask opens the file anew: it was replaced. */
+  forget(path: string): void {
     const entry = this.#entries.get(path);
     if (entry === undefined) return;
-    entry.users -= 1;
-    entry.lastUsedMs = Date.now();
-    if (this.#idle().length > IDLE_MAX) this.#close(Date.now());
-    this.#timer ??= setInterval(() => this.#close(Date.now() - IDLE_MS), IDLE_MS).unref();
+    this.#entries.delete(path);
+    if (entry.users === 0) close(entry);
   }
 
   /** Closes what nobody reads, so that removed blobs give their space back. */
   closeIdle(): void {
-    this.#close(Number.POSITIVE_INFINITY);
+    this.#closeIdleSince(Number.POSITIVE_INFINITY);
+  }
+
+  #release(path: string, entry: Entry): void {
+    entry.users -= 1;
+    entry.lastUsedMs = Date.now();
+    if (this.#entries.get(path) !== entry) {
+      if (entry.users === 0) close(entry);
+      return;
+    }
+    if (this.#idle().length > IDLE_MAX) this.#closeIdleSince(Date.now());
+    this.#timer ??= setInterval(() => this.#closeIdleSince(Date.now() - IDLE_MS), IDLE_MS).unref();
   }
 
   #idle(): [string, Entry][] {
     return [...this.#entries].filter(([, { users }]) => users === 0);
   }
 
-  #close(notUsedSinceMs: number): void {
-    for (const [path, { handle, lastUsedMs }] of this.#idle()) {
-      if (lastUsedMs > notUsedSinceMs) continue;
+  #closeIdleSince(sinceMs: number): void {
+    for (const [path, entry] of this.#idle()) {
+      if (entry.lastUsedMs > sinceMs) continue;
       this.#entries.delete(path);
-      // A file that was only read has nothing to lose when its close fails.
-      void handle.then((opened) => opened.close()).catch(() => {});
+      close(entry);
     }
     if (this.#entries.size > 0) return;
     clearInterval(this.#timer);
     this.#timer = undefined;
   }
+}
+
+/** A file that was only read has nothing to lose when its close fails. */
+function close({ handle }: Entry): void {
+  void handle.then((file) => file.close()).catch(() => {});
 }

@@ -7,6 +7,7 @@ import { ContentCreate, ContentDelete } from '../../proto/generated/containerd.e
 import { checkDigest } from '../../proto/ids';
 import { nowNs } from '../../proto/time';
 import type { EventBus } from '../events/bus';
+import type { SweptData } from '../gc/collector';
 import type { ResourceNode } from '../gc/graph';
 import { BlobStore } from '../metadata/blob-store';
 import type { Database } from '../metadata/database';
@@ -16,7 +17,7 @@ import { attachToLease, detachFromLease, requireLease } from '../metadata/lease-
 import { ensureNamespace } from '../metadata/namespaces';
 import { BlobFiles } from './blob-files';
 import { dataPath } from './ingest-file';
-import { OpenBlobs } from './open-blobs';
+import type { OpenBlob } from './open-blobs';
 import { ReceivedFile } from './received-file';
 import { type CommitOptions, type Committed, checkRef, type IngestStatus, Writer, type WriterDeps } from './writer';
 
@@ -42,6 +43,8 @@ export interface WriterOptions {
 
 /** How long an ingest without a lease is kept. */
 const INGEST_LIFETIME_NS = 24n * 3600n * 1_000_000_000n;
+/** Digests that are looked at together. */
+const LOST_PAGE = 1000;
 
 interface Lock {
   readonly namespace: string;
@@ -56,7 +59,6 @@ export class ContentStore {
   readonly #files: BlobFiles;
   readonly #ingests: IngestStore;
   readonly #locks = new Map<string, Lock>();
-  readonly #openBlobs = new OpenBlobs();
 
   private constructor(options: ContentStoreOptions, files: BlobFiles) {
     this.#options = options;
@@ -88,18 +90,25 @@ export class ContentStore {
    */
   async *readBlob<T>(digest: string, use: (file: FileHandle) => AsyncIterable<T>): AsyncGenerator<T> {
     const path = this.#files.blobPath(digest);
-    let file: FileHandle;
+    let blob: OpenBlob;
     try {
-      file = await this.#openBlobs.acquire(path);
+      blob = await this.#files.opened.acquire(path);
     } catch (error) {
       if (isErrno(error, 'ENOENT')) throw notFound(`content digest ${digest}: its file is missing`, { cause: error });
       throw error;
     }
     try {
-      yield* use(file);
+      yield* use(blob.file);
     } finally {
-      this.#openBlobs.release(path);
+      blob.release();
     }
+  }
+
+  /** Whether the namespace has a blob, with its bytes as far as they can be told without reading them. */
+  async isStored(namespace: string, digest: string): Promise<boolean> {
+    if (!this.blobs.has(namespace, digest)) return false;
+    const { sizeBytes } = this.blobs.get(namespace, digest);
+    return this.#files.isIntact(digest, Number(sizeBytes));
   }
 
   /** Removes the record; garbage collection removes the file. @throws NOT_FOUND */
@@ -114,6 +123,7 @@ export class ContentStore {
 
   /**
    * Opens an ingest, new or resumed, and locks its ref until the writer is closed.
+   * A blob whose file is missing or damaged can be written again.
    * @throws UNAVAILABLE while another writer has the ref, ALREADY_EXISTS when the namespace has the expected blob
    *   (which the caller's lease then holds), NOT_FOUND for an unknown lease
    */
@@ -137,7 +147,7 @@ export class ContentStore {
     const ref = checkRef(options.ref);
     if (expected !== '') {
       checkDigest(expected);
-      this.#refuseExisting(namespace, expected, lease);
+      await this.#refuseExisting(namespace, expected, lease);
     }
     const lock = this.#lock(namespace, ref);
     const unlock = () => {
@@ -158,6 +168,7 @@ export class ContentStore {
         files: this.#files,
         beforeCommit: (commit) => this.#checkCommit(namespace, lease, commit),
         isRecorded: (digest) => this.blobs.has(namespace, digest),
+        isStored: (digest) => this.isStored(namespace, digest),
         record: (blob, commit) => this.#record({ namespace, ref, lease }, blob, commit),
       };
       return await make(deps, restart, lock);
@@ -198,10 +209,32 @@ export class ContentStore {
   }
 
   /** Removes files that no record stands for. */
-  async sweep(): Promise<void> {
-    this.#openBlobs.closeIdle();
-    await this.#files.sweepBlobs((digest) => this.blobs.isRecorded(digest) || this.#ingests.isExpected(digest));
-    await this.#files.sweepIngests((directory) => this.#ingests.hasDirectory(directory));
+  async sweep(): Promise<SweptData[]> {
+    this.#files.opened.closeIdle();
+    const isWanted = (digest: string) => this.blobs.isRecorded(digest) || this.#ingests.isExpected(digest);
+    return [
+      { type: 'content', ...(await this.#files.sweepBlobs(isWanted)) },
+      { type: 'ingests', ...(await this.#files.sweepIngests((directory) => this.#ingests.hasDirectory(directory))) },
+    ];
+  }
+
+  /** Recorded blobs without a file. Their records stay: what they refer to would go with them. */
+  async lost(): Promise<ResourceNode[]> {
+    const lost: ResourceNode[] = [];
+    for (let after = ''; ; ) {
+      const digests = this.blobs.digests(after, LOST_PAGE);
+      for (const digest of digests) {
+        if ((await this.#files.sizeBytes(digest)) !== undefined) continue;
+        for (const namespace of this.blobs.namespacesOf(digest)) lost.push({ namespace, type: 'content', key: digest });
+      }
+      if (digests.length < LOST_PAGE) return lost;
+      after = digests.at(-1) ?? '';
+    }
+  }
+
+  /** The blob has to be written again before it is used for something new: its bytes are wrong. */
+  markDamaged(digest: string): void {
+    this.#files.markDamaged(checkDigest(digest));
   }
 
   #lock(namespace: string, ref: string): Lock {
@@ -218,9 +251,9 @@ export class ContentStore {
   }
 
   /** The lease takes the blob even though the call fails, so that it stays while the client goes on. */
-  #refuseExisting(namespace: string, digest: string, lease: string | undefined): void {
+  async #refuseExisting(namespace: string, digest: string, lease: string | undefined): Promise<void> {
     const { db } = this.#options;
-    if (!this.blobs.has(namespace, digest)) return;
+    if (!(await this.isStored(namespace, digest)) || !this.blobs.has(namespace, digest)) return;
     db.transaction(() => attachToLease(db, namespace, lease, { type: 'content', id: digest }));
     throw alreadyExists(`content ${digest}`);
   }
@@ -231,6 +264,7 @@ export class ContentStore {
     if (this.#options.sharing === 'isolated' && !this.blobs.isShareable(digest)) return undefined;
     const size = await this.#files.sizeBytes(digest);
     if (size === undefined || (totalBytes !== 0n && totalBytes !== BigInt(size))) return undefined;
+    if (!(await this.#files.isIntact(digest, size))) return undefined;
     return { digest, sizeBytes: BigInt(size) };
   }
 

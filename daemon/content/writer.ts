@@ -41,6 +41,8 @@ export interface WriterDeps {
   readonly beforeCommit: (options: CommitOptions) => void;
   /** Whether the namespace has the blob already. */
   readonly isRecorded: (digest: string) => boolean;
+  /** Whether it has it, and with its bytes. */
+  readonly isStored: (digest: string) => Promise<boolean>;
   /** Records the blob, in one transaction. @throws ALREADY_EXISTS */
   readonly record: (blob: Committed, options: CommitOptions) => void;
   readonly unlock: () => void;
@@ -187,7 +189,7 @@ export async function placeAndRecord(
   const { directory, files } = deps;
   const unpin = files.pin(blob.digest);
   try {
-    if (!deps.isRecorded(blob.digest)) {
+    if (!(await deps.isStored(blob.digest))) {
       await seal();
       await place(deps, blob);
     }

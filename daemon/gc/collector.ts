@@ -7,21 +7,48 @@ import { ImageDelete } from '../../proto/generated/containerd.services.images.v1
 import { nowNs } from '../../proto/time';
 import type { EventBus } from '../events/bus';
 import type { Database } from '../metadata/database';
-import { MUTATION, nextExpiryNs, prepareGraph, type ResourceNode, removeUnreferenced, takeDirty } from './graph';
+import {
+  findUnreferenced,
+  MUTATION,
+  nextExpiryNs,
+  prepareGraph,
+  type ResourceNode,
+  removeUnreferenced,
+  takeDirty,
+  type Unreferenced,
+} from './graph';
 import { SCHEDULER_DEFAULTS, Scheduler, type SchedulerOptions } from './scheduler';
-import { findWhy, type Step } from './why';
+import { findWhy, requireObject, type Step } from './why';
 
-/** Removes what no record stands for any more: blob files, snapshot directories. */
-export interface Sweeper {
-  /** content, snapshots or snapshots/NAME: swept when records of that type were removed, and in the first run. */
+/** Data that no record stood for. */
+export interface SweptData {
+  /** content, ingests or snapshots/NAME. */
   readonly type: string;
-  sweep(): Promise<void>;
+  readonly count: number;
+  /** On disk; 0 where nobody measured it. */
+  readonly sizeBytes: bigint;
+}
+
+/** Keeps data and records together: blob files, snapshot directories. */
+export interface Sweeper {
+  /** content, snapshots or snapshots/NAME: swept when records of that type were removed, and in thorough runs. */
+  readonly type: string;
+  /** Removes what no record stands for any more. `isMeasured`: the sizes are wanted. */
+  sweep(isMeasured: boolean): Promise<readonly SweptData[]>;
+  /** Records whose data is gone; asked for in thorough runs. */
+  lost?(): Promise<readonly ResourceNode[]>;
 }
 
 export interface GcResult {
   readonly removed: readonly ResourceNode[];
+  readonly swept: readonly SweptData[];
+  /** Records without data. They are left alone: what they keep would go with them. */
+  readonly lost: readonly ResourceNode[];
+  /** Why data could not be looked at. */
+  readonly failures: readonly unknown[];
   /** How long the mark and the removal of records held up everything else. */
   readonly pauseMs: number;
+  readonly durationMs: number;
 }
 
 export interface CollectorDeps {
@@ -43,7 +70,8 @@ export class Collector {
   /** Types with files that may have lost their record; undefined before the first run: all of them. */
   #dirty: Set<string> | undefined;
   #isMarking = false;
-  #last: GcResult = { removed: [], pauseMs: 0 };
+  #isThoroughWanted = false;
+  #last: GcResult = { removed: [], swept: [], lost: [], failures: [], pauseMs: 0, durationMs: 0 };
 
   constructor(deps: CollectorDeps) {
     this.#deps = deps;
@@ -82,21 +110,38 @@ export class Collector {
     return this.#last;
   }
 
-  /** Why an object is kept: the chain of references from a root to it, empty when nothing keeps it. */
+  /** The same, and looks through all data as the first collection does: for orphans, and for records without data. */
+  runThoroughly(): Promise<GcResult> {
+    this.#isThoroughWanted = true;
+    return this.run();
+  }
+
+  /**
+   * Why an object is kept: the chain of references from a root to it, empty when nothing keeps it.
+   * @throws NOT_FOUND, INVALID_ARGUMENT for a type that there is not
+   */
   why(object: ResourceNode): Step[] {
+    requireObject(this.#deps.db, object);
     return findWhy(this.#deps.db, object, this.#currentPins());
+  }
+
+  /** What is on disk, and what of it nothing keeps. */
+  findUnreferenced(): Unreferenced {
+    return findUnreferenced(this.#deps.db, this.#currentPins(), nowNs());
   }
 
   async #collect(): Promise<number> {
     const { db } = this.#deps;
     const startedAt = performance.now();
+    const isThorough = this.#isThoroughWanted || this.#dirty === undefined;
+    this.#isThoroughWanted = false;
     const removed = this.#mark();
     const pauseMs = performance.now() - startedAt;
     this.#publish(removed);
     // Files go only when their records are surely gone: after a power cut a record must not outlive its file.
     await db.durable();
-    await this.#sweep(removed);
-    this.#last = { removed, pauseMs };
+    const data = await this.#sweep(removed, isThorough);
+    this.#last = { removed, ...data, pauseMs, durationMs: performance.now() - startedAt };
     this.#deps.onCollected?.(this.#last);
     return pauseMs;
   }
@@ -136,19 +181,26 @@ export class Collector {
     }
   }
 
-  async #sweep(removed: readonly ResourceNode[]): Promise<void> {
+  async #sweep(
+    removed: readonly ResourceNode[],
+    isThorough: boolean,
+  ): Promise<Pick<GcResult, 'swept' | 'lost' | 'failures'>> {
     const dirty = this.#dirty;
     this.#dirty = new Set();
     const types = new Set(
       removed.map(({ type }) => (type === 'ingests' ? 'content' : type)).concat([...(dirty ?? [])]),
     );
-    const due = this.#sweepers.filter((sweeper) => dirty === undefined || isTouched(sweeper.type, types));
-    const results = await Promise.allSettled(due.map((sweeper) => sweeper.sweep()));
+    const due = this.#sweepers.filter((sweeper) => isThorough || isTouched(sweeper.type, types));
+    const results = await Promise.allSettled(due.map((sweeper) => sweepOne(sweeper, isThorough)));
+    const failures: unknown[] = [];
     for (const [index, result] of results.entries()) {
       if (result.status === 'fulfilled') continue;
       this.#dirty.add(due[index]?.type ?? '');
+      failures.push(result.reason);
       this.#deps.onError(result.reason);
     }
+    const done = results.flatMap((result) => (result.status === 'fulfilled' ? [result.value] : []));
+    return { swept: done.flatMap(({ swept }) => swept), lost: done.flatMap(({ lost }) => lost), failures };
   }
 
   #nextExpiryMs(): number | undefined {
@@ -156,6 +208,12 @@ export class Collector {
     const next = nextExpiryNs(this.#deps.db, now);
     return next === undefined ? undefined : Number((next - now) / NS_PER_MS);
   }
+}
+
+async function sweepOne(sweeper: Sweeper, isThorough: boolean) {
+  const swept = await sweeper.sweep(isThorough);
+  const lost = isThorough ? ((await sweeper.lost?.()) ?? []) : [];
+  return { swept, lost };
 }
 
 function isTouched(sweeperType: string, types: ReadonlySet<string>): boolean {

@@ -12,10 +12,25 @@ export interface ResourceNode {
   readonly key: string;
 }
 
+/** What the next collection would take, and what it would take without the images that no container has. */
+export interface Unreferenced {
+  readonly garbage: readonly ResourceNode[];
+  /** With the garbage. */
+  readonly unused: readonly ResourceNode[];
+}
+
 /** What keeps objects alive without being kept. `flat` roots keep structure but follow no labels. */
-export const ROOTS = `
+export const ROOTS = rootsWith('1');
+
+/** The same with only those images that containers are made of. */
+const USED_ROOTS = rootsWith('name IN (SELECT image FROM containers c WHERE c.namespace = images.namespace)');
+
+/** `isRootImage` says which images count. */
+function rootsWith(isRootImage: string): string {
+  return `
   SELECT namespace, 'containers' AS type, id AS key, 0 AS flat, 'container' AS cause FROM containers
-  UNION ALL SELECT namespace, 'images', name, 0, 'image' FROM images WHERE expires_at = 0 OR expires_at >= :now
+  UNION ALL SELECT namespace, 'images', name, 0, 'image' FROM images
+    WHERE (expires_at = 0 OR expires_at >= :now) AND ${isRootImage}
   UNION ALL SELECT namespace, 'ingests', ref, 0, 'ingest in progress' FROM ingests WHERE expires_at >= :now
   UNION ALL SELECT namespace, type, key, 0, 'in use' FROM gc_pins
   UNION ALL SELECT namespace, to_type, to_key, 0, cause FROM gc_edges WHERE from_type = '${ROOT_TYPE}'
@@ -23,6 +38,7 @@ export const ROOTS = `
       r.type != 'ingests' AND json_extract(l.labels, '$."containerd.io/gc.flat"') IS NOT NULL, 'lease ' || l.id
     FROM leases l JOIN lease_resources r ON r.namespace = l.namespace AND r.lease = l.id
     WHERE l.expires_at = 0 OR l.expires_at >= :now`;
+}
 
 /** What takeDirty() reports for a change that is no deletion. */
 export const MUTATION = '';
@@ -46,23 +62,36 @@ const TEMPORARY_TABLES = [
   ]),
 ];
 
-const MARK = `
+const MARK = markFrom(ROOTS);
+const MARK_USED = markFrom(USED_ROOTS);
+
+function markFrom(roots: string): string {
+  return `
 INSERT OR IGNORE INTO gc_live
 WITH RECURSIVE live (namespace, type, key, flat) AS (
-  SELECT namespace, type, key, flat FROM (${ROOTS})
+  SELECT namespace, type, key, flat FROM (${roots})
   UNION
   SELECT e.namespace, e.to_type, e.to_key, live.flat
     FROM live JOIN gc_edges e ON e.namespace = live.namespace AND e.from_type = live.type AND e.from_key = live.key
     WHERE e.is_active = 1 AND (live.flat = 0 OR e.is_label = 0)
 )
 SELECT namespace, type, key FROM live`;
+}
 
-/** One statement each: what is not live goes, children together with their parents. Leases go by their own time. */
+/** What can be collected: table, type and key in SQL; children together with their parents. */
+const COLLECTABLE = [
+  ['snapshots', `'snapshots/' || snapshotter`, 'key'],
+  ['ingests', `'ingests'`, 'ref'],
+  ['blobs', `'content'`, 'digest'],
+  ['images', `'images'`, 'name'],
+] as const;
+
+/** One statement each: what is not live goes. Leases go by their own time. */
 const REMOVALS = [
-  removal('snapshots', `'snapshots/' || snapshotter`, 'key'),
-  removal('ingests', `'ingests'`, 'ref'),
-  removal('blobs', `'content'`, 'digest'),
-  removal('images', `'images'`, 'name'),
+  ...COLLECTABLE.map(
+    ([table, type, key]) =>
+      `DELETE FROM ${table} WHERE ${isDead(table, type, key)} RETURNING namespace, ${type} AS type, ${key} AS key`,
+  ),
   `DELETE FROM leases WHERE expires_at > 0 AND expires_at < :now RETURNING namespace, 'leases' AS type, id AS key`,
 ];
 
@@ -76,14 +105,37 @@ export function removeUnreferenced(db: Database, pins: readonly ResourceNode[], 
   return db.essential(() => {
     setPins(db, pins);
     evaluateConditions(db, nowNs);
-    db.prepare('DELETE FROM gc_live').run();
-    db.prepare(MARK).run({ now: nowNs });
+    mark(db, MARK, nowNs);
     const removed = REMOVALS.flatMap((sql) => {
       const statement = db.prepare(sql);
       return (sql.includes(':now') ? statement.all({ now: nowNs }) : statement.all()) as ResourceNode[];
     });
     takeDirty(db);
     return removed;
+  });
+}
+
+/** What removeUnreferenced() would delete, now and without unused images. Nothing is changed. */
+export function findUnreferenced(db: Database, pins: readonly ResourceNode[], nowNs: bigint): Unreferenced {
+  return db.transaction(() => {
+    setPins(db, pins);
+    evaluateConditions(db, nowNs);
+    mark(db, MARK, nowNs);
+    const garbage = dead(db);
+    mark(db, MARK_USED, nowNs);
+    return { garbage, unused: dead(db) };
+  });
+}
+
+function mark(db: Database, sql: string, nowNs: bigint): void {
+  db.prepare('DELETE FROM gc_live').run();
+  db.prepare(sql).run({ now: nowNs });
+}
+
+function dead(db: Database): ResourceNode[] {
+  return COLLECTABLE.flatMap(([table, type, key]) => {
+    const select = `SELECT namespace, ${type} AS type, ${key} AS key FROM ${table} WHERE ${isDead(table, type, key)}`;
+    return db.prepare(select).all() as ResourceNode[];
   });
 }
 
@@ -154,8 +206,7 @@ function dirtyTrigger(change: string, table: string, type: string, when = ''): s
     BEGIN INSERT OR IGNORE INTO gc_dirty VALUES (${type}); END`;
 }
 
-function removal(table: string, type: string, key: string): string {
-  return `DELETE FROM ${table} WHERE NOT EXISTS (
-      SELECT 1 FROM gc_live l WHERE l.namespace = ${table}.namespace AND l.type = ${type} AND l.key = ${table}.${key})
-    RETURNING namespace, ${type} AS type, ${key} AS key`;
+function isDead(table: string, type: string, key: string): string {
+  return `NOT EXISTS (
+      SELECT 1 FROM gc_live l WHERE l.namespace = ${table}.namespace AND l.type = ${type} AND l.key = ${table}.${key})`;
 }

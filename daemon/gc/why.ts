@@ -1,6 +1,7 @@
 // Answers "why is this kept?": the shortest chain of references from a root to an object. It walks gc_edges backwards,
 // so it costs what the answer costs, not the size of the store.
 
+import { invalidArgument, notFound } from '../../proto/errors';
 import { nowNs } from '../../proto/time';
 import type { Database } from '../metadata/database';
 import { ROOT_TYPE } from '../metadata/reference-schema';
@@ -36,6 +37,28 @@ export function findWhy(db: Database, object: ResourceNode, pins: readonly Resou
     }
     return [];
   });
+}
+
+/** By type; snapshots have their snapshotter in it. */
+const OBJECTS: Readonly<Record<string, string>> = {
+  containers: 'SELECT 1 FROM containers WHERE namespace = ? AND id = ?',
+  content: 'SELECT 1 FROM blobs WHERE namespace = ? AND digest = ?',
+  images: 'SELECT 1 FROM images WHERE namespace = ? AND name = ?',
+  ingests: 'SELECT 1 FROM ingests WHERE namespace = ? AND ref = ?',
+  snapshots: 'SELECT 1 FROM snapshots WHERE namespace = ? AND key = ? AND snapshotter = ?',
+};
+
+/** @throws NOT_FOUND, INVALID_ARGUMENT for a type that there is not */
+export function requireObject(db: Database, { namespace, type, key }: ResourceNode): void {
+  const [table = '', snapshotter] = type.split(/\/(.*)/s);
+  const sql = Object.hasOwn(OBJECTS, table) ? OBJECTS[table] : undefined;
+  if (sql === undefined || (table === 'snapshots') !== (snapshotter !== undefined)) {
+    throw invalidArgument(`type "${type}" is none of containers, content, images, ingests and snapshots/NAME`);
+  }
+  const values = snapshotter === undefined ? [namespace, key] : [namespace, key, snapshotter];
+  if (db.prepare(sql).get(...values) === undefined) {
+    throw notFound(`${type} "${key}" in namespace "${namespace}"`);
+  }
 }
 
 function rootCause(db: Database, { step, isStructural }: Visit, now: bigint): string | undefined {

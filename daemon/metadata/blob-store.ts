@@ -50,6 +50,17 @@ export class BlobStore {
     return this.#db.prepare('SELECT 1 FROM blobs WHERE digest = ? LIMIT 1').get(digest) !== undefined;
   }
 
+  /** At most `limit` digests after `after` that any namespace has, by digest. */
+  digests(after: string, limit: number): string[] {
+    const rows = this.#db.prepare('SELECT DISTINCT digest FROM blobs WHERE digest > ? ORDER BY digest LIMIT ?').pluck();
+    return rows.all(after, limit) as string[];
+  }
+
+  namespacesOf(digest: string): string[] {
+    const rows = this.#db.prepare('SELECT namespace FROM blobs WHERE digest = ? ORDER BY namespace').pluck();
+    return rows.all(digest) as string[];
+  }
+
   /** Whether a namespace that shares its content by label has it. */
   isShareable(digest: string): boolean {
     return (

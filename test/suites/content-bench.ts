@@ -39,7 +39,7 @@ export async function openBench(sharing: SharingPolicy = 'shared', parent: strin
     onError: (error) => console.error(error),
     onCollected: (result) => removed.push(...result.removed),
   });
-  collector.addSweeper({ type: 'content', sweep: () => content.sweep() });
+  collector.addSweeper({ type: 'content', sweep: () => content.sweep(), lost: () => content.lost() });
   collector.addPins(() => content.openIngests());
   const services = [
     contentService({ content }),

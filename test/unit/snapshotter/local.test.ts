@@ -94,6 +94,36 @@ describe('LocalSnapshotter', () => {
     await overlayfs.prepare('ns', 'again', '');
   });
 
+  test.each(['overlayfs', 'native'])('%s: tells what lost its directory, and what it removed', async (name) => {
+    const snapshotter = snapshotters.get(name) as Snapshotter;
+    const path = (id: string) => join(root, `io.containerd.snapshotter.v1.${name}/snapshots`, id);
+    for (const [key, parent] of [
+      ['lower', ''],
+      ['upper', 'lower'],
+    ] as const) {
+      await snapshotter.prepare('ns', `${key}-key`, parent);
+      await snapshotter.commit('ns', key, `${key}-key`);
+    }
+    await snapshotter.view('ns', 'look', 'upper');
+    const before = await snapshotter.lost();
+    const [lower = ''] = readdirSync(path('.'));
+    rmSync(path(lower), { recursive: true });
+    mkdirSync(path('4711/fs/deep'), { recursive: true });
+    writeFileSync(path('4711/fs/deep/file'), Buffer.alloc(20_000));
+    mkdirSync(path('4712'));
+
+    const removed = await snapshotter.cleanup({ isMeasured: true });
+    const lost = await snapshotter.lost();
+    const nothing = await snapshotter.cleanup({ isMeasured: true });
+
+    expect(before).toEqual([]);
+    expect(removed.count).toBe(2);
+    expect(removed.sizeBytes).toBeGreaterThanOrEqual(20_000n);
+    expect(lost).toEqual([{ namespace: 'ns', key: 'lower' }]);
+    expect(nothing).toEqual({ count: 0, sizeBytes: 0n });
+    expect(readdirSync(path('.'))).toHaveLength(1);
+  });
+
   test('undoes a creation whose record is refused', async () => {
     const overlayfs = snapshotters.get('overlayfs') as Snapshotter;
     const within = () => {

@@ -1,7 +1,8 @@
 // Collections with real files, alone and in the middle of concurrent writers.
 
-import { existsSync, mkdirSync, readdirSync, writeFileSync } from 'node:fs';
+import { existsSync, mkdirSync, readdirSync, rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
+import { messageOf } from '../../../../proto/errors';
 import { ContentService, WriteAction } from '../../../../proto/generated/containerd.services.content.v1';
 import { ImagesService } from '../../../../proto/generated/containerd.services.images.v1';
 import { LeasesService } from '../../../../proto/generated/containerd.services.leases.v1';
@@ -23,6 +24,7 @@ const blobFile = (digest: string) => bench.content.blobPath(digest);
 const ingestCount = () => readdirSync(join(bench.content.root, 'ingest')).length;
 const lease = async (labels: Record<string, string> = {}) =>
   (await api.unary(LeasesService.create, { labels })).lease?.id ?? '';
+const otherLease = async () => (await api.unary(LeasesService.create, {}, { namespace: 'other' })).lease?.id ?? '';
 const image = (name: string, digest: string, labels: Record<string, string> = {}) =>
   api.unary(ImagesService.create, { image: { name, labels, target: { digest, size: 1n, mediaType: 'x' } } });
 
@@ -57,6 +59,56 @@ describe('Collector', () => {
 
     expect(existsSync(blobFile(orphan))).toBe(false);
     expect(ingestCount()).toBe(0);
+  });
+
+  it('tells in a thorough run what it removed, and which blobs have lost their file', async () => {
+    const id = await lease();
+    const kept = await writeBlob(api, Buffer.from('kept'), { lease: id });
+    const lost = await writeBlob(api, Buffer.from('lost'), { lease: id });
+    await writeBlob(api, Buffer.from('lost'), { namespace: 'other', lease: await otherLease() });
+    await bench.collector.run();
+    const orphan = digestOf(Buffer.from('orphan'));
+    writeFileSync(blobFile(orphan), Buffer.alloc(10_000, 'x'));
+    mkdirSync(join(bench.content.root, 'ingest', 'left'));
+    rmSync(blobFile(lost));
+
+    const quick = await bench.collector.run();
+    const thorough = await bench.collector.runThoroughly();
+
+    expect(quick).toMatchObject({ removed: [], swept: [], lost: [] });
+    expect(thorough).toMatchObject({ removed: [], failures: [] });
+    expect(thorough.swept).toEqual([
+      { type: 'content', count: 1, sizeBytes: expect.any(BigInt) },
+      { type: 'ingests', count: 1, sizeBytes: 0n },
+    ]);
+    expect(thorough.swept[0]?.sizeBytes).toBeGreaterThanOrEqual(10_000n);
+    expect(thorough.lost).toEqual([
+      { namespace: 'default', type: 'content', key: lost },
+      { namespace: 'other', type: 'content', key: lost },
+    ]);
+    expect(existsSync(blobFile(orphan))).toBe(false);
+    expect(existsSync(blobFile(kept))).toBe(true);
+    // What a lost blob refers to must not go with it.
+    expect((await api.unary(ContentService.info, { digest: lost })).info?.digest).toBe(lost);
+  });
+
+  it('looks through all data when it starts, and goes on when some of it cannot be looked at', async () => {
+    const id = await lease();
+    const lost = await writeBlob(api, Buffer.from('lost'), { lease: id });
+    rmSync(blobFile(lost));
+    const errors: unknown[] = [];
+    const sweep = async () => {
+      throw new Error('no plug-in');
+    };
+    bench.collector.addSweeper({ type: 'snapshots/remote', sweep });
+    const spy = jest.spyOn(console, 'error').mockImplementation((error: unknown) => void errors.push(error));
+
+    const { lost: found, failures } = await bench.collector.run();
+    spy.mockRestore();
+
+    expect(found).toEqual([{ namespace: 'default', type: 'content', key: lost }]);
+    expect(failures.map(messageOf)).toEqual(['no plug-in']);
+    expect(errors).toHaveLength(1);
   });
 
   it('keeps an ingest with an open writer whose lease is gone, until it is closed', async () => {
@@ -108,7 +160,11 @@ describe('Collector', () => {
 
   it('calls a sweeper in the first run and when its records went', async () => {
     const calls: string[] = [];
-    const sweeper = (type: string) => ({ type, sweep: async () => void calls.push(type) });
+    const sweep = async (type: string) => {
+      calls.push(type);
+      return [];
+    };
+    const sweeper = (type: string) => ({ type, sweep: () => sweep(type) });
     for (const type of ['content', 'snapshots', 'snapshots/native', 'other']) bench.collector.addSweeper(sweeper(type));
     const run = async () => {
       calls.length = 0;

@@ -1,7 +1,7 @@
 // The chains that `gantry gc why` shows.
 
 import type { ResourceNode } from '../../../../daemon/gc/graph';
-import { findWhy } from '../../../../daemon/gc/why';
+import { findWhy, requireObject } from '../../../../daemon/gc/why';
 import { GraphBench } from '../../../suites/graph-bench';
 import { digest, type Records } from '../../../suites/records';
 
@@ -70,5 +70,27 @@ describe('findWhy()', () => {
     expect(why('snapshots/overlayfs', 'kept')).toEqual(['snapshots/overlayfs kept (containerd.io/gc.root)']);
     expect(why('ingests', 'i')).toEqual([]);
     expect(why('ingests', 'i', [{ namespace: 'ns', type: 'ingests', key: 'i' }])).toEqual(['ingests i (in use)']);
+  });
+});
+
+describe('requireObject()', () => {
+  it('knows objects of every type, and refuses what is none', () => {
+    records.blob('a').image('web:1', 'a').container('web').ingest('i').snapshot('base');
+    const look = (type: string, key: string) => () => requireObject(bench.db, { namespace: 'ns', type, key });
+
+    for (const [type, key] of [
+      ['content', digest('a')],
+      ['images', 'web:1'],
+      ['containers', 'web'],
+      ['ingests', 'i'],
+      ['snapshots/overlayfs', 'base'],
+    ] as const) {
+      expect(look(type, key)).not.toThrow();
+      expect(look(type, 'nothing')).toThrow(`${type} "nothing" in namespace "ns": not found`);
+    }
+    expect(look('snapshots/native', 'base')).toThrow(/not found/);
+    for (const type of ['snapshots', 'leases', '', 'content/x', 'constructor']) {
+      expect(look(type, 'base')).toThrow(`type "${type}" is none of containers, content, images`);
+    }
   });
 });
