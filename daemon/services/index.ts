@@ -13,6 +13,7 @@ import type { Registries } from '../registry/registries';
 import { Streams } from '../streaming/streams';
 import type { TaskManager } from '../tasks/task-manager';
 import type { Trust } from '../trust/trust';
+import { adminService } from './admin';
 import { containersService } from './containers';
 import { contentService } from './content';
 import { diffService } from './diff';
@@ -49,7 +50,22 @@ export function buildServices(parts: ServiceParts): Service[] {
   const { db, events, content, collector, diff, snapshotters, tasks, registries, trust } = parts;
   const { introspection, version } = parts;
   const streams = new Streams(db);
-  collector.addSweeper({ type: 'leases', sweep: async () => streams.sweep() });
+  collector.addSweeper({
+    type: 'leases',
+    sweep: async () => {
+      streams.sweep();
+      return [];
+    },
+  });
+  const transfer = {
+    db,
+    content,
+    streams,
+    images: new ImageRecords(db, events),
+    unpacker: new Unpacker({ db, events, diff, snapshotters }),
+    registries,
+    trust,
+  };
   const services: Service[] = [
     versionService(version.version, version.revision),
     introspectionService(introspection),
@@ -63,15 +79,8 @@ export function buildServices(parts: ServiceParts): Service[] {
     tasksService({ db, tasks, trust }),
     eventsService(events),
     streamingService({ streams }),
-    transferService({
-      db,
-      content,
-      streams,
-      images: new ImageRecords(db, events),
-      unpacker: new Unpacker({ db, events, diff, snapshotters }),
-      registries,
-      trust,
-    }),
+    transferService(transfer),
+    adminService({ ...transfer, events, collector, snapshotters }),
   ];
   const names = () => services.map(serviceName);
   services.push(healthService(names), ...reflectionServices(names));

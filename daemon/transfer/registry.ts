@@ -13,9 +13,10 @@ import {
 import type { ImageDescriptor } from '../images/documents';
 import { parseReference } from '../registry/reference';
 import type { Registry } from '../registry/registry';
-import type { Credentials, CredentialsSource, Descriptor, Reference } from '../registry/types';
+import type { Credentials, CredentialsSource, Descriptor, Reference, RegistryOptions } from '../registry/types';
 import type { Stream } from '../streaming/stream';
-import type { TransferCall, TransferParts } from './parts';
+import type { Streams } from '../streaming/streams';
+import type { TransferParts } from './parts';
 
 export interface RemoteImage {
   readonly reference: Reference;
@@ -26,19 +27,25 @@ export interface RemoteImage {
 
 /** @throws INVALID_ARGUMENT for a bad reference or scheme, NOT_FOUND for a stream that is not open */
 export function openRemote(
-  { registries, streams }: TransferParts,
+  { registries, streams }: Pick<TransferParts, 'registries' | 'streams'>,
   source: OCIRegistry,
-  call: TransferCall,
+  { owner }: { readonly owner: { readonly namespace: string } },
 ): RemoteImage {
   const reference = parseReference(source.reference);
-  const { resolver } = source;
-  const authStream = resolver?.authStream ?? '';
-  const credentials = authStream === '' ? undefined : credentialsOver(streams.get(call.owner.namespace, authStream));
-  const client = registries.open({
-    ...(resolver === undefined ? {} : optionsOf(resolver)),
-    ...(credentials === undefined ? {} : { credentials }),
-  });
+  const client = registries.open(registryOptions(streams, owner.namespace, source.resolver));
   return { reference, client, title: `OCI Registry (${reference.text})` };
+}
+
+/** What a client says about hosts. @throws INVALID_ARGUMENT for a bad scheme, NOT_FOUND for a stream that is not open */
+export function registryOptions(
+  streams: Streams,
+  namespace: string,
+  resolver: RegistryResolver | undefined,
+): RegistryOptions {
+  if (resolver === undefined) return {};
+  const { authStream } = resolver;
+  const credentials = authStream === '' ? {} : { credentials: credentialsOver(streams.get(namespace, authStream)) };
+  return { ...optionsOf(resolver), ...credentials };
 }
 
 /** A descriptor of an image as the registry client has it. */

@@ -1,0 +1,288 @@
+// Reads all that an image consists of here: size and digest of its blobs, and whether its snapshots are there. What is
+// damaged is fetched or unpacked again when that is wanted.
+
+import { failedPrecondition, isNotFound, messageOf } from '../../proto/errors';
+import { SnapshotRemove } from '../../proto/generated/containerd.events';
+import type { OCIRegistry } from '../../proto/generated/containerd.types.transfer';
+import type { Snapshotter } from '../../snapshotter/snapshotter';
+import { FileDigests } from '../content/file-digests';
+import { algorithmOf } from '../content/hasher';
+import type { EventBus } from '../events/bus';
+import type { Owner } from '../images/blobs';
+import {
+  type ImageDescriptor,
+  type ImageManifest,
+  INDEX_DEPTH_MAX,
+  readConfiguration,
+  readManifest,
+  roleOfBlob,
+} from '../images/documents';
+import { childrenOf, findManifest, hasBlob, labelChildren } from '../images/graph';
+import { isNonDistributable } from '../images/media-types';
+import { machinePlatform, type PlatformChoice, runningOn } from '../images/platform';
+import { chainIds } from '../images/unpack';
+import { BlobProgress } from './blob-progress';
+import { Fetcher } from './fetch';
+import type { TransferParts } from './parts';
+import { ProgressReport } from './progress';
+import { openRemote } from './registry';
+
+export interface VerifyParts extends TransferParts {
+  readonly events: EventBus;
+}
+
+export interface VerifyOptions {
+  readonly owner: Owner;
+  /** What must be complete; undefined: the platforms of which there are layers. */
+  readonly platforms: PlatformChoice | undefined;
+  /** Where what is damaged is fetched from; undefined: nothing is repaired. */
+  readonly source: OCIRegistry | undefined;
+}
+
+/** A part of an image. */
+export interface ImageFinding {
+  /** Role of a blob, or snapshots/NAME. */
+  readonly kind: string;
+  /** Digest of a blob, name of a snapshot. */
+  readonly key: string;
+  readonly sizeBytes: number;
+  readonly state: 'good' | 'missing' | 'corrupt' | 'repaired';
+  /** What is wrong, or was. */
+  readonly detail: string;
+}
+
+type Flaw = Pick<ImageFinding, 'detail'> & { readonly state: 'missing' | 'corrupt' };
+
+const SNAPSHOT_LABEL = 'containerd.io/gc.ref.snapshot.';
+
+/** The findings as they come, parents before children. @throws the signal's reason, INVALID_ARGUMENT for a bad source */
+export async function* verifyImage(
+  parts: VerifyParts,
+  target: ImageDescriptor,
+  options: VerifyOptions,
+): AsyncGenerator<ImageFinding> {
+  await using digests = new FileDigests();
+  yield* new Verification(parts, digests, options).run(target);
+}
+
+class Verification {
+  readonly #parts: VerifyParts;
+  readonly #digests: FileDigests;
+  readonly #owner: Owner;
+  readonly #platforms: PlatformChoice | undefined;
+  readonly #fetcher: Fetcher | undefined;
+  /** Blobs that were read, and whether they are good now. */
+  readonly #read = new Map<string, boolean>();
+  #hasLayers = false;
+
+  constructor(parts: VerifyParts, digests: FileDigests, { owner, platforms, source }: VerifyOptions) {
+    this.#parts = parts;
+    this.#digests = digests;
+    this.#owner = owner;
+    this.#platforms = platforms;
+    if (source === undefined) return;
+    const progress = new BlobProgress(new ProgressReport(), source.reference, 'downloading');
+    this.#fetcher = new Fetcher(parts.content, openRemote(parts, source, { owner }), { owner, progress });
+  }
+
+  async *run(target: ImageDescriptor): AsyncGenerator<ImageFinding> {
+    yield* this.#walk(target, true, 0);
+    if (this.#hasLayers || this.#platforms !== undefined || this.#read.get(target.digest) !== true) return;
+    // An index of which nothing was taken: then it is this machine's platform that is missing.
+    const { content } = this.#parts;
+    const { namespace } = this.#owner;
+    const best = await findManifest(content, namespace, target, runningOn(machinePlatform())).catch(ignoreNotFound);
+    if (best === undefined || this.#read.get(best.digest) === false) return;
+    if (this.#read.has(best.digest)) yield* this.#below(best, true, 0);
+    else yield* this.#walk(best, true, 0);
+  }
+
+  /** A blob and all below it. What is not here counts as missing only when it `isNeeded`. */
+  async *#walk(blob: ImageDescriptor, isNeeded: boolean, depth: number): AsyncGenerator<ImageFinding> {
+    const isHere = hasBlob(this.#parts.content, this.#owner.namespace, blob);
+    if ((!isHere && !isNeeded) || this.#read.has(blob.digest) || depth > INDEX_DEPTH_MAX) return;
+    const finding = await this.#examine(blob);
+    const isGood = finding.state === 'good' || finding.state === 'repaired';
+    this.#read.set(blob.digest, isGood);
+    yield finding;
+    if (isGood) yield* this.#below(blob, isNeeded, depth);
+  }
+
+  async *#below(blob: ImageDescriptor, isNeeded: boolean, depth: number): AsyncGenerator<ImageFinding> {
+    const { content } = this.#parts;
+    const { namespace } = this.#owner;
+    const role = roleOfBlob(blob);
+    if (role !== 'index' && role !== 'manifest') return;
+    let children: readonly ImageDescriptor[];
+    try {
+      children = await childrenOf(content, namespace, blob);
+    } catch (error) {
+      yield { ...partOf(blob), state: 'corrupt', detail: messageOf(error) };
+      return;
+    }
+    // Labels tell garbage collection of the edges; a record that was made again has none.
+    if (this.#fetcher !== undefined) labelChildren(content, namespace, blob, children);
+    if (role === 'manifest') {
+      yield* this.#manifest(blob, children, { isNeeded, depth });
+      return;
+    }
+    for (const child of children) yield* this.#walk(child, this.#isWanted(child), depth + 1);
+  }
+
+  /** Which manifests of an index must be here. */
+  #isWanted({ platform }: ImageDescriptor): boolean {
+    return this.#platforms !== undefined && (platform === undefined || this.#platforms.matches(platform));
+  }
+
+  async *#manifest(
+    blob: ImageDescriptor,
+    [config, ...layers]: readonly ImageDescriptor[],
+    { isNeeded, depth }: { readonly isNeeded: boolean; readonly depth: number },
+  ): AsyncGenerator<ImageFinding> {
+    const { content } = this.#parts;
+    const { namespace } = this.#owner;
+    const isComplete = isNeeded || layers.length === 0 || layers.some((layer) => hasBlob(content, namespace, layer));
+    this.#hasLayers ||= isComplete;
+    for (const child of config === undefined ? layers : [config, ...layers]) {
+      yield* this.#walk(child, isComplete && !isNonDistributable(child.mediaType), depth + 1);
+    }
+    if (isComplete && config !== undefined && roleOfBlob(config) === 'config') yield* this.#snapshots(blob, config);
+  }
+
+  async #examine(blob: ImageDescriptor): Promise<ImageFinding> {
+    const { content } = this.#parts;
+    const part = partOf(blob);
+    const flaw = await this.#flawOf(blob);
+    if (flaw === undefined) return { ...part, state: 'good', detail: '' };
+    // Known from now on: whoever pulls the image brings the blob again.
+    if (flaw.state === 'corrupt') content.markDamaged(blob.digest);
+    if (this.#fetcher === undefined) return { ...part, ...flaw };
+    try {
+      await this.#fetcher.fetch(blob);
+    } catch (error) {
+      this.#owner.signal.throwIfAborted();
+      return { ...part, ...flaw, detail: `${flaw.detail}; it cannot be fetched again: ${messageOf(error)}` };
+    }
+    const rest = await this.#flawOf(blob);
+    return rest === undefined ? { ...part, state: 'repaired', detail: flaw.detail } : { ...part, ...rest };
+  }
+
+  async #flawOf({ digest, size }: ImageDescriptor): Promise<Flaw | undefined> {
+    const { content } = this.#parts;
+    const { namespace, signal } = this.#owner;
+    if (!content.blobs.has(namespace, digest)) return { state: 'missing', detail: 'the namespace has no such blob' };
+    const job = { path: content.blobPath(digest), algorithm: algorithmOf(digest) };
+    const found = await this.#digests.of(job, signal);
+    if ('code' in found) {
+      if (found.code === 'ENOENT') return { state: 'missing', detail: 'its file is gone' };
+      return { state: 'corrupt', detail: `its file cannot be read: ${found.message}` };
+    }
+    if (found.sizeBytes !== size) {
+      return { state: 'corrupt', detail: `its file has ${found.sizeBytes} bytes in place of ${size}` };
+    }
+    return found.digest === digest ? undefined : { state: 'corrupt', detail: `its bytes are those of ${found.digest}` };
+  }
+
+  /** Those that the configuration's labels name, as whoever unpacked the image has written. */
+  async *#snapshots(blob: ImageDescriptor, { digest }: ImageDescriptor): AsyncGenerator<ImageFinding> {
+    const { content, unpacker } = this.#parts;
+    const { namespace } = this.#owner;
+    if (this.#read.get(digest) !== true) return;
+    const manifest = await readManifest(content, namespace, blob.digest);
+    const configuration = await readConfiguration(content, namespace, digest);
+    const chain = chainIds(configuration.rootfs?.diff_ids ?? []);
+    for (const [label, top] of Object.entries(content.blobs.get(namespace, digest).labels)) {
+      if (!label.startsWith(SNAPSHOT_LABEL) || top !== chain.at(-1)) continue;
+      const [name = ''] = label.slice(SNAPSHOT_LABEL.length).split('/');
+      const kind = `snapshots/${name}`;
+      try {
+        yield* this.#chain(unpacker.find(name), chain, manifest);
+      } catch (error) {
+        this.#owner.signal.throwIfAborted();
+        yield { kind, key: top, sizeBytes: 0, state: 'missing', detail: messageOf(error) };
+      }
+    }
+  }
+
+  async *#chain(
+    snapshotter: Snapshotter,
+    chain: readonly string[],
+    manifest: ImageManifest,
+  ): AsyncGenerator<ImageFinding> {
+    const before = await this.#snapshotFlaws(snapshotter, chain);
+    let after = before;
+    let failure = '';
+    if (before.some((flaw) => flaw !== undefined) && this.#fetcher !== undefined) {
+      try {
+        await this.#unpackAgain(snapshotter, chain, manifest);
+        after = await this.#snapshotFlaws(snapshotter, chain);
+      } catch (error) {
+        this.#owner.signal.throwIfAborted();
+        failure = `; it cannot be unpacked again: ${messageOf(error)}`;
+      }
+    }
+    for (const [index, key] of chain.entries()) {
+      const part = { kind: `snapshots/${snapshotter.name}`, key, sizeBytes: 0 };
+      const [was, is] = [before[index], after[index]];
+      if (is !== undefined) yield { ...part, state: 'missing', detail: `${is}${failure}` };
+      else yield { ...part, state: was === undefined ? 'good' : 'repaired', detail: was ?? '' };
+    }
+  }
+
+  /** For each of them what is wrong with it. */
+  async #snapshotFlaws(snapshotter: Snapshotter, names: readonly string[]): Promise<(string | undefined)[]> {
+    const { namespace } = this.#owner;
+    const lost = new Set((await snapshotter.lost()).filter((one) => one.namespace === namespace).map(({ key }) => key));
+    return names.map((name) => {
+      if (!isRecorded(snapshotter, namespace, name)) return 'the namespace has no such snapshot';
+      return lost.has(name) ? 'its directory is gone' : undefined;
+    });
+  }
+
+  /** @throws FAILED_PRECONDITION while others are on top of what has to go, and what Unpacker.unpack() throws */
+  async #unpackAgain(snapshotter: Snapshotter, chain: readonly string[], manifest: ImageManifest): Promise<void> {
+    await this.#removeLost(snapshotter, chain);
+    await this.#parts.unpacker.unpack(manifest, {
+      owner: this.#owner,
+      snapshotter: snapshotter.name,
+      arrival: async ({ digest }) => {
+        if (this.#read.get(digest) !== true) throw failedPrecondition(`layer ${digest} is damaged`);
+      },
+    });
+  }
+
+  /** All records from the lowest without data upwards, or none. */
+  async #removeLost(snapshotter: Snapshotter, chain: readonly string[]): Promise<void> {
+    const { db, events } = this.#parts;
+    const { namespace } = this.#owner;
+    const lost = new Set((await snapshotter.lost()).filter((one) => one.namespace === namespace).map(({ key }) => key));
+    const lowest = chain.findIndex((name) => lost.has(name));
+    if (lowest < 0) return;
+    db.transaction(() => {
+      for (const key of chain.slice(lowest).reverse()) {
+        if (!isRecorded(snapshotter, namespace, key)) continue;
+        const event = { key, snapshotter: snapshotter.name };
+        const within = () => events.publish(namespace, '/snapshot/remove', SnapshotRemove, event);
+        snapshotter.remove(namespace, key, { within });
+      }
+    });
+  }
+}
+
+function partOf(blob: ImageDescriptor): Pick<ImageFinding, 'kind' | 'key' | 'sizeBytes'> {
+  return { kind: roleOfBlob(blob), key: blob.digest, sizeBytes: blob.size };
+}
+
+function isRecorded(snapshotter: Snapshotter, namespace: string, key: string): boolean {
+  try {
+    snapshotter.stat(namespace, key);
+    return true;
+  } catch (error) {
+    if (isNotFound(error)) return false;
+    throw error;
+  }
+}
+
+function ignoreNotFound(error: unknown): undefined {
+  if (!isNotFound(error)) throw error;
+}
