@@ -18,6 +18,7 @@ import { StreamingService } from '../proto/generated/containerd.services.streami
 import { TasksService } from '../proto/generated/containerd.services.tasks.v1';
 import { TransferService } from '../proto/generated/containerd.services.transfer.v1';
 import { VersionService } from '../proto/generated/containerd.services.version.v1';
+import { AdminService } from '../proto/generated/gantry.admin.v1';
 import { LEASE_HEADER, NAMESPACE_HEADER } from '../proto/ids';
 import { fromStatus } from '../proto/status';
 
@@ -68,6 +69,7 @@ type GrpcModule = typeof import('@grpc/grpc-js');
 /** One connection to the daemon with a client for every service. Close it, or the process stays alive. */
 export class Connection {
   readonly namespace: string;
+  readonly admin = this.#client(AdminService);
   readonly containers = this.#client(ContainersService);
   readonly content = this.#client(ContentService);
   readonly diff = this.#client(DiffService);

@@ -61,6 +61,8 @@ const GROUPS: readonly Group[] = [
     ['namespaces', 'namespace', 'ns'],
     async (program) => (await import('./commands/namespaces.js')).registerNamespaces(program),
   ],
+  [['gc'], async (program) => (await import('./commands/gc.js')).registerGc(program)],
+  [['registry'], async (program) => (await import('./commands/registry.js')).registerRegistryTest(program)],
   [['events', 'event'], async (program) => (await import('./commands/events.js')).registerEvents(program)],
   [['plugins', 'plugin'], async (program) => (await import('./commands/plugins.js')).registerPlugins(program)],
   [['version', 'info'], async (program) => (await import('./commands/info.js')).registerInfo(program)],

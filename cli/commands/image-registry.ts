@@ -14,16 +14,17 @@ import { type ProgressForm, progressOption, reporterFor } from '../transfer/repo
 import { collect, parseLabels } from '../values';
 import { action } from './shared';
 
-interface RemoteFlags {
+/** How to speak to a registry. */
+export interface RemoteFlags {
   readonly user?: string;
   readonly passwordStdin?: boolean;
   readonly plainHttp?: boolean;
   readonly hostsDir?: string;
   readonly header?: readonly string[];
-  readonly progress: ProgressForm;
 }
 
 interface PullFlags extends RemoteFlags {
+  readonly progress: ProgressForm;
   readonly platform?: readonly string[];
   readonly allPlatforms?: boolean;
   readonly label?: readonly string[];
@@ -32,6 +33,7 @@ interface PullFlags extends RemoteFlags {
 }
 
 interface PushFlags extends RemoteFlags {
+  readonly progress: ProgressForm;
   readonly platform?: string;
 }
 
@@ -42,6 +44,7 @@ export function registerRegistry(parent: Command): void {
     .option('-l, --label <key=value>', 'label of the image (repeatable)', collect)
     .option('--snapshotter <name>', 'snapshotter to unpack to')
     .option('--no-unpack', 'leave the layers packed')
+    .addOption(progressOption())
     .addHelpText(
       'after',
       '\nExamples:\n  gantry pull busybox\n  gantry pull --user me --password-stdin host:5000/app:1 < secret',
@@ -51,18 +54,18 @@ export function registerRegistry(parent: Command): void {
     parent.command('push <image> [name]').description('send an image to its registry, or to that of a name'),
   )
     .option('--platform <platform>', "one platform's manifest instead of the whole index")
+    .addOption(progressOption())
     .addHelpText('after', '\nExamples:\n  gantry push host:5000/app:1\n  gantry push app host:5000/app:1')
     .action(action(pushImage));
 }
 
-function remoteOptions(command: Command): Command {
+export function remoteOptions(command: Command): Command {
   return command
     .option('-u, --user <name[:secret]>', 'log in (default: what the daemon is configured with)')
     .option('--password-stdin', 'read the secret from standard input')
     .option('--plain-http', 'speak http')
     .option('--hosts-dir <directory>', 'directory of the daemon with HOST/hosts.toml')
-    .option('--header <key=value>', 'send a header with every request (repeatable)', collect)
-    .addOption(progressOption());
+    .option('--header <key=value>', 'send a header with every request (repeatable)', collect);
 }
 
 async function pullImage(session: Session, flags: PullFlags, given: string): Promise<void> {
@@ -98,7 +101,7 @@ async function pushImage(
   line(remote.reference);
 }
 
-async function remoteOf(flags: RemoteFlags, reference: string): Promise<Remote> {
+export async function remoteOf(flags: RemoteFlags, reference: string): Promise<Remote> {
   return {
     reference,
     login: await loginOf(flags),

@@ -1,5 +1,5 @@
 // gantry images: ls, rm, tag, label, check, unpack; from other files pull, push, import, export, inspect, history, prune,
-// convert, mount, unmount.
+// convert, mount, unmount, verify.
 
 import type { Command } from 'commander';
 import { isAlreadyExists, isNotFound, messageOf } from '../../proto/errors';
@@ -20,6 +20,7 @@ import { registerConvert } from './image-convert';
 import { registerDetails } from './image-details';
 import { registerImageFiles } from './image-files';
 import { registerRegistry } from './image-registry';
+import { registerVerify } from './image-verify';
 import { action, forEach, group, listOptions } from './shared';
 
 export function registerImages(program: Command): void {
@@ -55,6 +56,7 @@ export function registerImages(program: Command): void {
   registerDetails(images);
   registerConvert(images);
   registerImageFiles(images);
+  registerVerify(images);
 }
 
 async function list(session: Session, options: ListOptions, filters: string[]): Promise<void> {

@@ -2,19 +2,21 @@
 // shows how it goes.
 
 import { packAny, unpackAny } from '../../proto/any';
+import type { Input } from '../../proto/codec';
 import {
   AuthRequest,
   AuthResponse,
   AuthType,
   ImageStore,
   OCIRegistry,
+  type Progress,
 } from '../../proto/generated/containerd.types.transfer';
 import type { Any } from '../../proto/generated/google.protobuf';
 import type { Duplex } from '../client';
 import type { Session } from '../session';
 import type { Reporter } from '../transfer/report';
 import { openStream } from '../transfer/streams';
-import { type Place, place, transfer } from '../transfer/transfer';
+import { place, transfer } from '../transfer/transfer';
 import type { OciPlatform } from './documents';
 import { withLease } from './lease';
 
@@ -58,45 +60,44 @@ export async function pull(session: Session, options: PullOptions): Promise<stri
   const unpacks = snapshotter === undefined ? [] : platforms.map((platform) => ({ platform, snapshotter }));
   const destination = place(ImageStore, { name, labels, platforms: [...platforms], allMetadata: true, unpacks });
   let digest = '';
-  await withRemote(session, remote, (source, lease) =>
-    transfer(session, {
-      source,
-      destination,
-      lease,
-      onProgress: (entry) => {
-        if (entry.event === 'saved') digest = entry.desc?.digest ?? '';
-        reporter.tell(entry);
-      },
-    }),
+  const onProgress = (entry: Progress) => {
+    if (entry.event === 'saved') digest = entry.desc?.digest ?? '';
+    reporter.tell(entry);
+  };
+  await withLease(session, (lease) =>
+    withRegistry(session, { remote, lease }, (registry) =>
+      transfer(session, { source: place(OCIRegistry, registry), destination, lease, onProgress }),
+    ),
   );
   return digest;
 }
 
 export async function push(session: Session, { remote, name, platforms, reporter }: PushOptions): Promise<void> {
   const source = place(ImageStore, { name, platforms: [...platforms] });
-  await withRemote(session, remote, (destination, lease) =>
-    transfer(session, { source, destination, lease, onProgress: (entry) => reporter.tell(entry) }),
+  const onProgress = (entry: Progress) => reporter.tell(entry);
+  await withLease(session, (lease) =>
+    withRegistry(session, { remote, lease }, (registry) =>
+      transfer(session, { source, destination: place(OCIRegistry, registry), lease, onProgress }),
+    ),
   );
 }
 
-/** Runs a transfer with the registry, under a lease, answering its questions meanwhile. */
-function withRemote(
+/** Runs `body` with what the daemon is told of a registry, and answers the registry's questions meanwhile. */
+export async function withRegistry(
   session: Session,
-  remote: Remote,
-  body: (registry: Place, lease: string) => Promise<void>,
+  { remote, lease }: { readonly remote: Remote; readonly lease?: string },
+  body: (registry: Input<OCIRegistry>) => Promise<void>,
 ): Promise<void> {
   const { reference, login, hostsDirectory = '', plainHttp, headers } = remote;
-  const resolver = { hostDir: hostsDirectory, defaultScheme: plainHttp ? 'http' : '', headers };
-  return withLease(session, async (lease) => {
-    if (login === undefined) return body(place(OCIRegistry, { reference, resolver }), lease);
-    const stream = await openStream(session, 'credentials', lease);
-    void answerQuestions(stream.call, reference, login);
-    try {
-      await body(place(OCIRegistry, { reference, resolver: { ...resolver, authStream: stream.id } }), lease);
-    } finally {
-      stream.call.cancel();
-    }
-  });
+  const resolver = { hostDir: hostsDirectory, defaultScheme: plainHttp ? 'http' : '', headers: { ...headers } };
+  if (login === undefined) return body({ reference, resolver });
+  const stream = await openStream(session, 'credentials', lease);
+  void answerQuestions(stream.call, reference, login);
+  try {
+    await body({ reference, resolver: { ...resolver, authStream: stream.id } });
+  } finally {
+    stream.call.cancel();
+  }
 }
 
 /** Gives the login to the registry of the image alone, not to mirrors of it. Never rejects: the stream ends with the call. */
