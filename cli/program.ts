@@ -31,10 +31,14 @@ export async function runCommandLine(words: readonly string[]): Promise<number> 
     await program.parseAsync(args, { from: 'user' });
     return Number(process.exitCode ?? 0);
   } catch (error) {
-    const isInFront = IN_FRONT_OF_A_PROCESS.has(current.name()) || IN_FRONT_OF_A_PROCESS.has(args[0] ?? '');
+    const isInFront = isInFrontOfAProcess(current) || IN_FRONT_OF_A_PROCESS.has(args[0] ?? '');
     const code = report(error, program.opts()['debug'] === true || current.opts()['debug'] === true);
     return isInFront && code > 0 && code < EXIT.runFailed && error !== undefined ? EXIT.runFailed : code;
   }
+}
+
+function isInFrontOfAProcess(command: Command): boolean {
+  return IN_FRONT_OF_A_PROCESS.has(command.name()) && command.parent?.name() !== 'gc';
 }
 
 /**

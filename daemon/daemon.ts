@@ -57,18 +57,7 @@ export async function startDaemon(config: Config, log: Logger, onFatal: (error: 
     events,
     sharing: config.content.sharingPolicy,
   });
-  const collector = new Collector({
-    db,
-    events,
-    options: config.gc,
-    onError: (error) => log.error('garbage collection failed', { error: messageOf(error) }),
-    onCollected: ({ removed, lost, pauseMs }) => {
-      if (removed.length > 0) log.info('garbage collected', { removed: removed.length, pause_ms: round(pauseMs) });
-      for (const { namespace, type, key } of lost) log.warn('data is missing', { namespace, type, key });
-    },
-  });
-  collector.addSweeper({ type: 'content', sweep: () => content.sweep(), lost: () => content.lost() });
-  collector.addPins(() => content.openIngests());
+  const collector = openCollector({ config, db, events, content, log });
   parts.defer(() => collector.stop());
   const { snapshotters, skipped } = await openSweptSnapshotters(config, db, collector);
   parts.defer(() => closeAll(snapshotters));
@@ -143,6 +132,30 @@ function openDatabase(root: string, onSyncFailure: (error: unknown) => void): Da
     const failure = errorKind(error) === 'resource exhausted' ? 'directory' : 'database';
     throw new StartError(failure, `cannot open the metadata database: ${messageOf(error)}`, { cause: error });
   }
+}
+
+interface CollectorParts {
+  readonly config: Config;
+  readonly db: Database;
+  readonly events: EventBus;
+  readonly content: ContentStore;
+  readonly log: Logger;
+}
+
+function openCollector({ config, db, events, content, log }: CollectorParts): Collector {
+  const collector = new Collector({
+    db,
+    events,
+    options: config.gc,
+    onError: (error) => log.error('garbage collection failed', { error: messageOf(error) }),
+    onCollected: ({ removed, lost, pauseMs }) => {
+      if (removed.length > 0) log.info('garbage collected', { removed: removed.length, pause_ms: round(pauseMs) });
+      for (const { namespace, type, key } of lost) log.warn('data is missing', { namespace, type, key });
+    },
+  });
+  collector.addSweeper({ type: 'content', sweep: () => content.sweep(), lost: () => content.lost() });
+  collector.addPins(() => content.openIngests());
+  return collector;
 }
 
 /** Snapshotters whose leftover data goes with every collection. @throws StartError "directory" */

@@ -1,10 +1,10 @@
 // gantry gc: run, why, df.
 
-import type { Command } from 'commander';
+import { Argument, type Command } from 'commander';
 import type { CollectResponse, Usage } from '../../proto/generated/gantry.admin.v1';
 import { askGantryd } from '../admin';
 import { findImage } from '../container/image';
-import { CommandError, usageError } from '../failure';
+import { CommandError } from '../failure';
 import { bytes, formatOf, type ListOptions, line, note, printJson, printList, warn } from '../output';
 import type { Session } from '../session';
 import { action, formatOption, group } from './shared';
@@ -15,18 +15,13 @@ interface WhyFlags extends ListOptions {
 
 const NS_PER_MS = 1e6;
 
-/** What a person may call a type of the API. */
-const KINDS: Readonly<Record<string, string>> = {
-  blob: 'content',
+/** The API's words for what an object can be. */
+const TYPES: Readonly<Record<string, string>> = {
   container: 'containers',
-  containers: 'containers',
   content: 'content',
   image: 'images',
-  images: 'images',
   ingest: 'ingests',
-  ingests: 'ingests',
   snapshot: 'snapshots',
-  snapshots: 'snapshots',
 };
 
 export function registerGc(program: Command): void {
@@ -34,12 +29,12 @@ export function registerGc(program: Command): void {
   formatOption(
     gc.command('run').description('collect now, in all namespaces; look for lost and forgotten data'),
   ).action(action(run));
-  formatOption(gc.command('why <kind> <id>').description('show what keeps an object, from a root to it'))
+  formatOption(gc.command('why'))
+    .description('show what keeps an object, from a root to it')
+    .addArgument(new Argument('<kind>').choices(Object.keys(TYPES)))
+    .argument('<object>', 'its digest, name, id, ref or key')
     .option('--snapshotter <name>', 'whose snapshot it is', 'overlayfs')
-    .addHelpText(
-      'after',
-      '\nKinds: content, image, container, ingest, snapshot.\n\nExample:\n  gantry gc why content sha256:0123...',
-    )
+    .addHelpText('after', '\nExamples:\n  gantry gc why content sha256:0123...\n  gantry gc why image busybox')
     .action(action(why));
   formatOption(gc.command('df').description('show what is on disk, of all namespaces'))
     .addHelpText(
@@ -87,8 +82,8 @@ function printCollected({ removed, swept, pauseNs, durationNs }: CollectResponse
   line(`freed ${bytes(freed)} in ${milliseconds(durationNs)}, with a pause of ${milliseconds(pauseNs)}`);
 }
 
-async function why(session: Session, flags: WhyFlags, ...[kind, id]: [string, string]): Promise<void> {
-  const object = await objectOf(session, flags, kind, id);
+async function why(session: Session, flags: WhyFlags, ...[kind, given]: [string, string]): Promise<void> {
+  const object = await objectOf(session, flags, kind, given);
   const { steps } = await askGantryd(session, () => session.connection.admin.why(object));
   if (steps.length === 0) note(`nothing keeps ${object.type} "${object.key}": the next collection removes it`);
   if (steps.length === 0 && formatOf(flags) === 'table') return;
@@ -103,14 +98,10 @@ async function why(session: Session, flags: WhyFlags, ...[kind, id]: [string, st
   });
 }
 
-async function objectOf(session: Session, { snapshotter }: WhyFlags, kind: string, id: string) {
-  const type = Object.hasOwn(KINDS, kind) ? KINDS[kind] : undefined;
-  if (type === 'images') return { type, key: (await findImage(session, id)).name };
-  if (type === 'snapshots') return { type: `snapshots/${snapshotter}`, key: id };
-  if (type !== undefined) return { type, key: id };
-  // As lists of leases and collections name them.
-  if (kind.startsWith('snapshots/')) return { type: kind, key: id };
-  throw usageError(`unknown kind "${kind}"; use content, image, container, ingest or snapshot`);
+async function objectOf(session: Session, { snapshotter }: WhyFlags, kind: string, given: string) {
+  const type = TYPES[kind] ?? '';
+  if (type === 'images') return { type, key: (await findImage(session, given)).name };
+  return { type: type === 'snapshots' ? `${type}/${snapshotter}` : type, key: given };
 }
 
 async function diskUsage(session: Session, options: ListOptions): Promise<void> {

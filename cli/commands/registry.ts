@@ -16,10 +16,7 @@ export function registerRegistryTest(program: Command): void {
   const registry = group(program, 'registry', [], 'registries, as the daemon sees them');
   remoteOptions(formatOption(registry.command('test <host>')))
     .description('look step by step at what a pull from a registry needs: configuration, mirrors, DNS, TCP, TLS, login')
-    .addHelpText(
-      'after',
-      '\nExamples:\n  gantry registry test docker.io\n  gantry registry test --user me:secret host:5000',
-    )
+    .addHelpText('after', '\nExamples:\n  gantry registry test host:5000\n  gantry registry test --user me:secret host')
     .action(action(test));
 }
 
@@ -40,7 +37,7 @@ async function test(session: Session, flags: ListOptions & RemoteFlags, given: s
       ['STEP', ({ step }) => step],
       ['RESULT', ({ isGood }) => (isGood ? 'ok' : 'failed')],
       ['TIME', ({ durationNs }) => `${(Number(durationNs) / NS_PER_MS).toFixed(1)} ms`],
-      ['DETAIL', ({ detail }) => detail],
+      ['DETAIL', reasonOf],
     ],
     name: ({ step }) => step,
   });
@@ -53,7 +50,13 @@ function verdictOn(host: string, findings: readonly RegistryFinding[]): string |
   const bad = findings.filter(({ isGood }) => !isGood);
   if (bad.length === 0) return undefined;
   const hosts = new Set(findings.filter(({ step }) => step !== 'config').map((finding) => finding.host));
-  const reasons = bad.map(({ detail }) => detail).join('; ');
+  const reasons = bad.map((finding) => `${finding.host}: ${reasonOf(finding)}`).join('; ');
   if (hosts.size <= bad.length) return `nothing can be pulled from "${host}": ${reasons}`;
   return `${bad.length} of ${hosts.size} hosts for "${host}" cannot be used, pulls take the others: ${reasons}`;
+}
+
+/** Without host and step, which are told beside it. */
+function reasonOf({ host, step, detail }: RegistryFinding): string {
+  const prefix = `registry "${host}": ${step}: `;
+  return detail.startsWith(prefix) ? detail.slice(prefix.length) : detail;
 }

@@ -141,6 +141,7 @@ export class Collector {
     // Files go only when their records are surely gone: after a power cut a record must not outlive its file.
     await db.durable();
     const data = await this.#sweep(removed, isThorough);
+    if (data.swept.some(({ count }) => count > 0)) db.noteRoom();
     this.#last = { removed, ...data, pauseMs, durationMs: performance.now() - startedAt };
     this.#deps.onCollected?.(this.#last);
     return pauseMs;

@@ -127,6 +127,11 @@ export class Database {
     }
   }
 
+  /** Something large was removed from disk: what essential() has used up is taken back now, before others take it. */
+  noteRoom(): void {
+    if (!this.#isClosed) this.#reserve.noteRoom();
+  }
+
   #finish<T>(result: T): T {
     const hooks = this.#hooks;
     this.#hooks = [];

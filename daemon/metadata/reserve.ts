@@ -46,6 +46,12 @@ export class Reserve {
     return this.#restoring;
   }
 
+  /** There may be room now: does not wait for the next try. */
+  noteRoom(): void {
+    this.#retryAt = 0;
+    void this.restore();
+  }
+
   /** Ends a restore that runs; resolves when it touches the file no more. */
   async close(): Promise<void> {
     this.#cancel();

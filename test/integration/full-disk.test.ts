@@ -1,15 +1,19 @@
 // The daemon's root on a small ext4 file system that fills up: calls fail with a clear sentence, the daemon stays, nothing
 // acknowledged is lost, and all goes on when there is room again. Needs root for a loop device.
 
+import { randomBytes } from 'node:crypto';
 import fs from 'node:fs';
 import path from 'node:path';
 import SqliteDatabase from 'better-sqlite3';
 import { BUSYBOX_IMAGE, busyboxImage } from '../images/busybox';
 import { debianImage } from '../images/debian';
+import { PROJECT_ROOT } from '../setup/cache';
 import { installedContainerd } from '../setup/clients';
-import { mustRun, runCommand } from '../setup/command';
+import { mustRun, runCommand, waitFor } from '../setup/command';
 import { startGantryd, type TestDaemon, temporaryDirectory } from '../setup/daemons';
+import { layout } from './transfer/layout';
 
+const GANTRY = path.join(PROJECT_ROOT, 'dist/bin/gantry');
 const DISK_BYTES = 64 << 20;
 const SETUP_TIMEOUT_MS = 300_000;
 const TIMEOUT_MS = 300_000;
@@ -19,6 +23,7 @@ let daemon: TestDaemon;
 const command = (args: readonly string[]) => ['/usr/bin/ctr', '-a', daemon.address, '-n', daemon.namespace, ...args];
 const ctr = (...args: string[]) => mustRun(command(args));
 const tried = (...args: string[]) => runCommand(command(args), { timeoutMs: TIMEOUT_MS });
+const gantry = (...args: string[]) => mustRun([GANTRY, '--address', daemon.address, '-n', daemon.namespace, ...args]);
 const filler = () => path.join(daemon.root, 'filler');
 
 beforeAll(async () => {
@@ -103,6 +108,41 @@ test(
   TIMEOUT_MS,
 );
 
+test(
+  'with no byte left, images and snapshots are removed and collected, which makes room',
+  async () => {
+    const { tar } = await layout({ name: 'bulk:1', layers: [[['file', randomBytes(4 << 20).toString('hex')]]] });
+    const archive = path.join(daemon.directory, 'bulk.tar');
+    fs.writeFileSync(archive, tar);
+    await gantry('images', 'import', archive);
+    await gantry('snapshots', 'prepare', 'work');
+    fill();
+    const full = freeBytes();
+
+    const image = await gantry('images', 'rm', '--sync', 'bulk:1');
+    const between = freeBytes();
+    // The next removal has room of its own again.
+    const reserve = path.join(daemon.root, 'metadata/gantry.db-reserve');
+    await waitFor('the reserve', () => fs.statSync(reserve, { throwIfNoEntry: false })?.size === 4 << 20, TIMEOUT_MS);
+    const orphan = path.join(daemon.root, 'io.containerd.content.v1.content/blobs/sha256', '1'.repeat(64));
+    fs.writeFileSync(orphan, randomBytes(1 << 20));
+    fill();
+    await gantry('snapshots', 'rm', 'work');
+    const collected = await gantry('gc', 'run');
+    // A try to take the reserve back may be using it at the moment.
+    await waitFor('room', () => freeBytes() > 900_000, TIMEOUT_MS);
+    fs.rmSync(filler());
+
+    expect(full).toBeLessThan(64 << 10);
+    expect(image).toBe('bulk:1\n');
+    // The layer's blob, and its files.
+    expect(between).toBeGreaterThan(10 << 20);
+    expect(collected).toMatch(/\ndata +- +content +1 +1\.0 MiB\n/);
+    expect(await ctr('images', 'ls', '-q')).toBe(`${BUSYBOX_IMAGE}\n`);
+  },
+  TIMEOUT_MS,
+);
+
 test('the database is whole', async () => {
   await daemon.stop();
   const files = fs
@@ -114,6 +154,12 @@ test('the database is whole', async () => {
 
   expect(checks).toEqual(['ok']);
 });
+
+/** In bytes. */
+function freeBytes(): number {
+  const { bavail, bsize } = fs.statfsSync(daemon.root);
+  return bavail * bsize;
+}
 
 /** Takes every byte that is left now. */
 function fill(): void {

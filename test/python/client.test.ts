@@ -66,6 +66,7 @@ test(
           'List',
           'ListResources',
         ],
+        'gantry.admin.v1.Admin': ['Collect', 'DiskUsage', 'TestRegistry', 'VerifyImage', 'Why'],
         'grpc.reflection.v1.ServerReflection': ['ServerReflectionInfo'],
       }),
       event: ['container_id', 'id', 'pid', 'exit_status', 'exited_at'],
@@ -82,7 +83,7 @@ test(
 
 async function generateStubs(target: string): Promise<void> {
   const root = path.join(PROJECT_ROOT, 'proto', 'api');
-  const protos = ['containerd', 'grpc'].flatMap((folder) =>
+  const protos = ['containerd', 'gantry', 'grpc'].flatMap((folder) =>
     fs
       .readdirSync(path.join(root, folder), { recursive: true, encoding: 'utf8' })
       .filter((name) => name.endsWith('.proto'))

@@ -15,7 +15,7 @@ const BIN = resolve(__dirname, '../../../dist/bin');
 const GANTRY = join(BIN, 'gantry');
 /** Long enough for an emulated machine. */
 const READY_MS = 120_000;
-const PEER = process.env['GANTRY_TEST_PEER'];
+export const PEER = process.env['GANTRY_TEST_PEER'];
 const SHIM = process.env['GANTRY_TEST_SHIM'];
 
 export interface Result {
@@ -88,6 +88,11 @@ export class Daemon {
     while ((await this.run('version')).code !== 0) {
       if (Date.now() > deadline || child.exitCode !== null) throw new Error(`the daemon does not answer: ${this.#log}`);
     }
+  }
+
+  /** All that it has written, over all starts. */
+  get log(): string {
+    return this.#log;
   }
 
   /** Kills the daemon where it stands; start() brings it back. */

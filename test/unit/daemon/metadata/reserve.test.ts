@@ -49,6 +49,20 @@ test('restore() writes real blocks, release() gives them up once', async () => {
   expect(existsSync(path)).toBe(false);
 });
 
+test('noteRoom() does not wait for the next try', async () => {
+  const reserve = new Reserve(path);
+  await reserve.restore();
+  reserve.release();
+
+  await reserve.restore();
+  const waiting = heldBytes();
+  reserve.noteRoom();
+  await reserve.restore();
+
+  expect(waiting).toBe(0);
+  expect(heldBytes()).toBeGreaterThanOrEqual(4 * MIB);
+});
+
 test('restore() writes nothing before it returns', async () => {
   const reserve = new Reserve(path);
 
