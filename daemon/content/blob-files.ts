@@ -2,7 +2,7 @@
 // (being written) and trash/ (being removed). It knows nothing of namespaces; which files count is decided by records.
 
 import { renameSync } from 'node:fs';
-import { mkdir, opendir, rename, rm, stat } from 'node:fs/promises';
+import { mkdir, opendir, readdir, rename, rm, stat } from 'node:fs/promises';
 import { join } from 'node:path';
 import { isErrno } from '../../proto/errors';
 import { DirectorySync } from './directory-sync';
@@ -52,6 +52,15 @@ export class BlobFiles {
 
   ingestDirectory(name: string): string {
     return join(this.root, 'ingest', name);
+  }
+
+  /** Digests of all files that are there. */
+  async digests(): Promise<Set<string>> {
+    const digests = new Set<string>();
+    for (const algorithm of ALGORITHMS) {
+      for (const name of await readdir(this.#directory(algorithm))) digests.add(`${algorithm}:${name}`);
+    }
+    return digests;
   }
 
   /** Undefined when there is no such file. */

@@ -220,11 +220,13 @@ export class ContentStore {
 
   /** Recorded blobs without a file. Their records stay: what they refer to would go with them. */
   async lost(): Promise<ResourceNode[]> {
+    const present = await this.#files.digests();
     const lost: ResourceNode[] = [];
     for (let after = ''; ; ) {
       const digests = this.blobs.digests(after, LOST_PAGE);
       for (const digest of digests) {
-        if ((await this.#files.sizeBytes(digest)) !== undefined) continue;
+        // What has come since is asked for by name.
+        if (present.has(digest) || (await this.#files.sizeBytes(digest)) !== undefined) continue;
         for (const namespace of this.blobs.namespacesOf(digest)) lost.push({ namespace, type: 'content', key: digest });
       }
       if (digests.length < LOST_PAGE) return lost;
