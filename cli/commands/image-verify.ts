@@ -13,7 +13,7 @@ import { bytes, type ListOptions, note, printList } from '../output';
 import type { Session } from '../session';
 import { collect } from '../values';
 import { type RemoteFlags, remoteOf, remoteOptions } from './image-registry';
-import { action, formatOption } from './shared';
+import { action, forEach, formatOption } from './shared';
 
 interface VerifyFlags extends ListOptions, RemoteFlags {
   readonly all?: boolean;
@@ -63,13 +63,19 @@ async function verify(session: Session, flags: VerifyFlags, names: string[]): Pr
       : await Promise.all(names.map((name) => findImage(session, name)));
   const rows: Row[] = [];
   const good = new Map<string, readonly ImageFinding[]>();
-  for (const image of images) {
+  const verifyNext = async (image: Image) => {
     const digest = image.target?.digest ?? '';
     // Several names of one image: its blobs are read once.
     const findings = good.get(digest) ?? (await verifyOne(session, { flags, remote, image }));
     if (!findings.some(isBad)) good.set(digest, findings);
     rows.push(...findings.map((finding) => ({ ...finding, image: image.name })));
-  }
+  };
+  const byName = new Map(images.map((image) => [image.name, image]));
+  let failure: unknown;
+  await forEach([...byName.keys()], (name) => verifyNext(byName.get(name) as Image)).catch((error: unknown) => {
+    if (rows.length === 0) throw error;
+    failure = error;
+  });
   printList(flags, {
     rows,
     columns: [
@@ -84,6 +90,7 @@ async function verify(session: Session, flags: VerifyFlags, names: string[]): Pr
     json: (row) => ({ ...row, state: STATES[row.state] ?? row.state }),
   });
   conclude(flags, rows);
+  if (failure !== undefined) throw failure;
 }
 
 async function verifyOne(

@@ -55,7 +55,7 @@ type Flaw = Pick<ImageFinding, 'detail'> & { readonly state: 'missing' | 'corrup
 
 const SNAPSHOT_LABEL = 'containerd.io/gc.ref.snapshot.';
 
-/** The findings as they come, parents before children. @throws the signal's reason, INVALID_ARGUMENT for a bad source */
+/** The findings as they come, parents before children. @throws the signal's reason */
 export async function* verifyImage(
   parts: VerifyParts,
   target: ImageDescriptor,
@@ -70,7 +70,9 @@ class Verification {
   readonly #digests: FileDigests;
   readonly #owner: Owner;
   readonly #platforms: PlatformChoice | undefined;
-  readonly #fetcher: Fetcher | undefined;
+  readonly #source: OCIRegistry | undefined;
+  /** Made when something has to be fetched: not every image has a name that leads to a registry. */
+  #fetcher: Fetcher | undefined;
   /** Blobs that were read, and whether they are good now. */
   readonly #read = new Map<string, boolean>();
   #hasLayers = false;
@@ -80,9 +82,7 @@ class Verification {
     this.#digests = digests;
     this.#owner = owner;
     this.#platforms = platforms;
-    if (source === undefined) return;
-    const progress = new BlobProgress(new ProgressReport(), source.reference, 'downloading');
-    this.#fetcher = new Fetcher(parts.content, openRemote(parts, source, { owner }), { owner, progress });
+    this.#source = source;
   }
 
   async *run(target: ImageDescriptor): AsyncGenerator<ImageFinding> {
@@ -121,7 +121,7 @@ class Verification {
       return;
     }
     // Labels tell garbage collection of the edges; a record that was made again has none.
-    if (this.#fetcher !== undefined) labelChildren(content, namespace, blob, children);
+    if (this.#source !== undefined) labelChildren(content, namespace, blob, children);
     if (role === 'manifest') {
       yield* this.#manifest(blob, children, { isNeeded, depth });
       return;
@@ -156,8 +156,9 @@ class Verification {
     if (flaw === undefined) return { ...part, state: 'good', detail: '' };
     // Known from now on: whoever pulls the image brings the blob again.
     if (flaw.state === 'corrupt') content.markDamaged(blob.digest);
-    if (this.#fetcher === undefined) return { ...part, ...flaw };
+    if (this.#source === undefined) return { ...part, ...flaw };
     try {
+      this.#fetcher ??= this.#openFetcher(this.#source);
       await this.#fetcher.fetch(blob);
     } catch (error) {
       this.#owner.signal.throwIfAborted();
@@ -165,6 +166,12 @@ class Verification {
     }
     const rest = await this.#flawOf(blob);
     return rest === undefined ? { ...part, state: 'repaired', detail: flaw.detail } : { ...part, ...rest };
+  }
+
+  #openFetcher(source: OCIRegistry): Fetcher {
+    const owner = this.#owner;
+    const progress = new BlobProgress(new ProgressReport(), source.reference, 'downloading');
+    return new Fetcher(this.#parts.content, openRemote(this.#parts, source, { owner }), { owner, progress });
   }
 
   async #flawOf({ digest, size }: ImageDescriptor): Promise<Flaw | undefined> {
@@ -212,7 +219,7 @@ class Verification {
     const before = await this.#snapshotFlaws(snapshotter, chain);
     let after = before;
     let failure = '';
-    if (before.some((flaw) => flaw !== undefined) && this.#fetcher !== undefined) {
+    if (before.some((flaw) => flaw !== undefined) && this.#source !== undefined) {
       try {
         await this.#unpackAgain(snapshotter, chain, manifest);
         after = await this.#snapshotFlaws(snapshotter, chain);

@@ -3,6 +3,7 @@
 
 import { chmodSync, existsSync, readdirSync, readFileSync, rmSync, truncateSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
+import { startGantryd, temporaryDirectory } from '../../setup/daemons';
 import { describeUnless } from '../../setup/needs';
 import { missingForCli, PEER, useDaemon } from '../cli/fixture';
 import { FaultyProxy } from '../registry/faulty-proxy';
@@ -243,6 +244,28 @@ describeUnless(missingForCli() ?? missingForRegistry() ?? peer)('gantry images v
     expect(from).toMatchObject({ code: 0, bad: [{ key: layer, state: 'repaired' }] });
   });
 
+  test('one image that cannot be repaired does not keep others from it', async () => {
+    const { name, namespace, layers, gantry } = await pulled();
+    const odd = 'made.invalid/UPPER:1';
+    const { tar } = await layout({ name: odd, layers: [[['file', 'of nobody']]] });
+    const archive = join(archives.directory, 'odd.tar');
+    writeFileSync(archive, tar);
+    await gantry('images', 'import', archive);
+    const whole = await verify(namespace, '--all', '--repair');
+    const own = whole.parts.find((part) => part.image === odd && part.kind === 'layer')?.key ?? '';
+    for (const layer of [own, layers[0] ?? '']) rmSync(fileOf(layer));
+
+    const { code, stderr, bad } = await verify(namespace, '--all', '--repair');
+
+    expect(whole).toMatchObject({ code: 0, stderr: '', bad: [] });
+    expect(code).toBe(1);
+    expect(stderr).toBe(`1 repaired\ngantry: 1 of 10 parts are damaged, of ${odd}: see DETAIL\n`);
+    expect(bad.map(({ image, key, state }) => `${image} ${key} ${state}`).sort()).toEqual(
+      [`${odd} ${own} missing`, `${name} ${layers[0]} repaired`].sort(),
+    );
+    expect(bad.find(({ image }) => image === odd)?.detail).toMatch(/cannot be fetched again: .*UPPER/);
+  });
+
   test('a pull brings again what a verification found to be corrupt', async () => {
     const { name, namespace, layers, gantry } = await pulled();
     const [layer = ''] = layers;
@@ -286,6 +309,36 @@ describeUnless(missingForCli() ?? missingForRegistry() ?? peer)('gantry images v
       expect(await run('images', 'verify', '--all', '--user', 'me:secret')).toMatchObject({ code: 2 });
     } finally {
       await guarded.kill();
+    }
+  });
+
+  test('what the trust policy refuses is verified, but not repaired', async () => {
+    const { name, layers } = await pulled();
+    const directory = temporaryDirectory('trust');
+    const config = join(directory, 'config.toml');
+    writeFileSync(config, '');
+    const strict = await startGantryd({ directory, args: ['--config', config] });
+    try {
+      const ask = (...args: string[]) => run('--address', strict.address, '-n', strict.namespace, ...args);
+      const file = join(strict.root, 'io.containerd.content.v1.content/blobs', (layers[0] ?? '').replace(':', '/'));
+      expect(await ask('pull', '--no-unpack', name)).toMatchObject({ code: 0 });
+      await strict.stop();
+      writeFileSync(config, `[[trust.rules]]\nmatch = "${server.host}/**"\nrequire = "reject"\n`);
+      await strict.start();
+      rmSync(file);
+
+      const found = await ask('images', 'verify', name);
+      const refused = await ask('images', 'verify', '--repair', name);
+
+      expect(found).toMatchObject({ code: 1, stderr: expect.stringContaining('1 of 4 parts are damaged') });
+      expect(refused).toMatchObject({
+        code: 1,
+        stdout: '',
+        stderr: expect.stringContaining('trust policy refuses it'),
+      });
+      expect(existsSync(file)).toBe(false);
+    } finally {
+      await strict.destroy();
     }
   });
 
