@@ -2,14 +2,14 @@
 // prints and returns must be equal; differences.ts lists the few that are meant.
 
 import { busyboxImage } from '../images/busybox';
-import { type ContainerdRelease, installedContainerd, unpackedContainerd } from '../setup/clients';
-import { startContainerd, startGantryd, type TestDaemon } from '../setup/daemons';
+import { installedContainerd, unpackedContainerd } from '../setup/clients';
+import { startContainerd, startGantryd } from '../setup/daemons';
 import { ALL_CASES } from './cases';
-import { expectedOf, replayDifferences } from './replay';
+import { expectedOf, playAll, replayDifferences } from './replay';
 import { Session } from './session';
 
 const SETUP_TIMEOUT_MS = 600_000;
-const CASES_TIMEOUT_MS = 600_000;
+const CASES_TIMEOUT_MS = 1_200_000;
 
 describe.each([
   ['1.6.20', installedContainerd],
@@ -22,16 +22,18 @@ describe.each([
   beforeAll(async () => {
     const client = await clientOf();
     const files = { BUSYBOX: await busyboxImage() };
-    const peerDaemon = await startContainerd(client);
+    const startPeer = async () => new Session(await startContainerd(client), client, files);
+    const peerSession = await startPeer();
     const ourDaemon = await startGantryd();
     try {
-      [peer, ours] = await Promise.all([playAll(peerDaemon, client, files), playAll(ourDaemon, client, files)]);
+      const ourSession = new Session(ourDaemon, client, files);
+      [peer, ours] = await Promise.all([playAll(ALL_CASES, peerSession), playAll(ALL_CASES, ourSession)]);
       leftovers = await ourDaemon.lastingLeftovers();
     } finally {
-      await Promise.all([peerDaemon.destroy(), ourDaemon.destroy()]);
+      await Promise.all([peerSession.daemon.destroy(), ourDaemon.destroy()]);
     }
     const isEqual = (name: string) => ours.get(name) === expectedOf(name, peer.get(name)!);
-    await replayDifferences(ALL_CASES, peer, isEqual, { client, files, start: () => startContainerd(client) });
+    await replayDifferences(ALL_CASES, peer, isEqual, startPeer);
   }, SETUP_TIMEOUT_MS + CASES_TIMEOUT_MS);
 
   test.each(ALL_CASES.map(({ name }) => name))('%s', (name) => {
@@ -42,16 +44,3 @@ describe.each([
     expect(leftovers).toEqual([]);
   });
 });
-
-async function playAll(
-  daemon: TestDaemon,
-  client: ContainerdRelease,
-  files: Record<string, string>,
-): Promise<Map<string, string>> {
-  const session = new Session(daemon, client, files);
-  const transcripts = new Map<string, string>();
-  for (const testCase of ALL_CASES) {
-    transcripts.set(testCase.name, await session.play(testCase));
-  }
-  return transcripts;
-}

@@ -5,7 +5,7 @@ import { mkdirSync, symlinkSync } from 'node:fs';
 import path from 'node:path';
 import { runCases } from '../conformance/cases/run';
 import { taskCases } from '../conformance/cases/tasks';
-import { expectedOf, replayDifferences } from '../conformance/replay';
+import { expectedOf, playAll, replayDifferences } from '../conformance/replay';
 import { Session } from '../conformance/session';
 import { BUSYBOX_IMAGE, busyboxImage } from '../images/busybox';
 import { PROJECT_ROOT } from '../setup/cache';
@@ -32,18 +32,19 @@ describe.each([
   beforeAll(async () => {
     const release = await releaseOf();
     const files = { BUSYBOX: await busyboxImage() };
-    const peer = await startContainerd(release);
+    const startPeer = async () => await sessionOf(await startContainerd(release), release, files);
+    const peer = await startPeer();
     const daemon = await startWithOurShim(release, 'containerd-shim-runc-v2');
     try {
-      theirs = await playAll(peer, release, files);
-      ours = await playAll(daemon, release, files);
+      theirs = await playAll(CASES, peer);
+      ours = await playAll(CASES, await sessionOf(daemon, release, files));
       leftovers = await daemon.lastingLeftovers();
     } finally {
-      await Promise.all([peer.destroy(), daemon.destroy()]);
+      await Promise.all([peer.daemon.destroy(), daemon.destroy()]);
     }
     const isEqual = (name: string) => ourTranscript(name) === peerTranscript(name);
-    await replayDifferences(CASES, theirs, isEqual, { client: release, files, start: () => startContainerd(release) });
-  }, TIMEOUT_MS);
+    await replayDifferences(CASES, theirs, isEqual, startPeer);
+  }, 2 * TIMEOUT_MS);
 
   const ourTranscript = (name: string) => ours.get(name)!.replace(RESUME_AFTER_KILL, 'RACE');
   const peerTranscript = (name: string) => expectedOf(name, theirs.get(name)!).replace(RESUME_AFTER_KILL, 'RACE');
@@ -123,14 +124,12 @@ async function startWithOurShim(release: ContainerdRelease, name: string): Promi
   return await startContainerd(release, { directory, env: { PATH: [bin, release.binDirectory, ...others].join(':') } });
 }
 
-async function playAll(
+async function sessionOf(
   daemon: TestDaemon,
   release: ContainerdRelease,
   files: Record<string, string>,
-): Promise<Map<string, string>> {
+): Promise<Session> {
   const session = new Session(daemon, release, files);
   await session.quietly(['images', 'import', '$BUSYBOX']);
-  const transcripts = new Map<string, string>();
-  for (const each of CASES) transcripts.set(each.name, await session.play(each));
-  return transcripts;
+  return session;
 }
