@@ -194,7 +194,7 @@ export class ContentStore {
   /** Removes an ingest with its bytes; a writer that is open fails at its commit. @throws NOT_FOUND */
   async abort(namespace: string, ref: string, lease: string | undefined): Promise<void> {
     const { db } = this.#options;
-    const { directory } = db.transaction(() => {
+    const { directory } = db.essential(() => {
       const record = this.#ingests.get(namespace, ref);
       this.#ingests.remove(namespace, ref);
       detachFromLease(db, namespace, lease, { type: 'ingests', id: ref });

@@ -57,7 +57,7 @@ export function leasesService({ db, collector }: LeasesDeps): Service {
 
     deleteResource: ({ id, resource }, context) => {
       const namespace = context.requireNamespace();
-      db.transaction(() => {
+      db.essential(() => {
         requireLease(db, namespace, id);
         detachFromLease(db, namespace, id, fromWire(resource));
       });

@@ -38,7 +38,7 @@ export function namespacesService({ db, bus }: { db: Database; bus: EventBus }):
       return { namespace: { name, labels: updated } };
     },
     delete({ name }) {
-      db.transaction(() => {
+      db.essential(() => {
         if (store.namespaceLabels(db, name) === undefined) throw notFound(`namespace "${name}"`);
         const left = store.objectsOf(db, name);
         if (left.length > 0) {
