@@ -61,6 +61,18 @@ describeUnless(missing)('ErofsDriver', () => {
     expect(erofsObstacle()).toBeUndefined();
   });
 
+  test('usage() of a layer is its image, mounted or not', async () => {
+    await layer(1, [], 'head -c 100000 /dev/urandom > file');
+    const onDisk = BigInt(statSync(path(1, 'layer.erofs')).blocks) * 512n;
+
+    const before = await driver.usage(1);
+    within(driver.mounts({ id: 2, kind: 'view', parents: [1] }), () => {});
+    const mounted = await driver.usage(1);
+
+    expect([before.sizeBytes, mounted.sizeBytes]).toEqual([onDisk, onDisk]);
+    expect(onDisk).toBeGreaterThan(100_000n);
+  });
+
   test('seal() makes an image with the same files, settle() leaves only that', async () => {
     await driver.create({ id: 1, kind: 'active', parents: [] });
     execFileSync(
