@@ -21,10 +21,13 @@ import {
   type CleanupReport,
   type CommitOptions,
   type CreateOptions,
+  type LabelChange,
+  type SnapshotInfo,
   type SnapshotName,
   type Snapshotter,
   type SnapshotUsage,
   TARGET_LABEL,
+  type UpdateOptions,
 } from './snapshotter';
 
 export interface ProxyOptions {
@@ -36,6 +39,11 @@ export interface ProxyOptions {
   readonly capabilities: readonly string[];
   /** Told to clients in the list of plugins; `root` is the directory below which the data is. */
   readonly exports: Readonly<Record<string, string>>;
+}
+
+interface LabelTransition extends UpdateOptions {
+  readonly from: Readonly<Record<string, string>>;
+  readonly to: Readonly<Record<string, string>>;
 }
 
 /** A plug-in may fetch a layer before it answers, or write one. */
@@ -53,6 +61,8 @@ export class ProxySnapshotter extends RecordedSnapshotter implements Snapshotter
   readonly #keys: ProxyKeys;
   readonly #ids: SnapshotIds;
   readonly #closing = new AbortController();
+  /** The last update of each snapshot, settled whatever becomes of it. */
+  readonly #updates = new Map<number, Promise<void>>();
   /** Names that the plug-in removes now. */
   readonly #removing = new Set<string>();
 
@@ -120,6 +130,29 @@ export class ProxySnapshotter extends RecordedSnapshotter implements Snapshotter
         });
       });
     });
+  }
+
+  /** The plug-in is told first: updates of one snapshot come one after the other. */
+  override async update(
+    namespace: string,
+    key: string,
+    change: LabelChange,
+    options: UpdateOptions = {},
+  ): Promise<SnapshotInfo> {
+    const { id } = this.records.get(namespace, key);
+    const before = this.#updates.get(id) ?? Promise.resolve();
+    const update = before.then(async () => {
+      const { labels } = this.records.get(namespace, key);
+      await this.#tellLabels(namespace, id, { from: inherited(labels), to: inherited(change(labels)), ...options });
+      return super.update(namespace, key, change);
+    });
+    const settled = update.then(
+      () => {},
+      () => {},
+    );
+    this.#updates.set(id, settled);
+    void settled.then(() => this.#updates.get(id) === settled && this.#updates.delete(id));
+    return update;
   }
 
   /**
@@ -216,6 +249,19 @@ export class ProxySnapshotter extends RecordedSnapshotter implements Snapshotter
       .find((info) => info.kind === Kind.COMMITTED && info.parent === parent && info.labels[TARGET_LABEL] === target);
     if (found !== undefined && !this.#removing.has(found.name)) return found;
     throw notFound(`target snapshot "${target}" in the backend of snapshotter "${this.name}"`);
+  }
+
+  async #tellLabels(namespace: string, id: number, { from, to, signal }: LabelTransition): Promise<void> {
+    const changed = [...new Set([...Object.keys(from), ...Object.keys(to)])].filter((key) => from[key] !== to[key]);
+    if (changed.length === 0) return;
+    const request = {
+      snapshotter: this.#backend,
+      info: { name: this.#keys.of(id), labels: to },
+      // What the plug-in has written itself stays.
+      updateMask: { paths: changed.map((key) => `labels.${key}`) },
+    };
+    const options = this.#query(namespace);
+    await this.#client.unary(SnapshotsService.update, request, { ...options, signal: signal ?? options.signal });
   }
 
   /** False while others of the plug-in's snapshots are on top of it. */

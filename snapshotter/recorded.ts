@@ -6,11 +6,13 @@ import { fullKey, type SnapshotRecord, type SnapshotRecords } from './records';
 import {
   type CommitOptions,
   type CreateOptions,
+  type LabelChange,
   type RemoveOptions,
   type SnapshotInfo,
   type SnapshotKind,
   type SnapshotUsage,
   TARGET_LABEL,
+  type UpdateOptions,
 } from './snapshotter';
 
 export interface Creation {
@@ -40,15 +42,16 @@ export abstract class RecordedSnapshotter {
     return this.records.get(namespace, key);
   }
 
-  update(
+  async update(
     namespace: string,
     key: string,
-    change: (labels: Readonly<Record<string, string>>) => Record<string, string>,
-  ): SnapshotInfo {
+    change: LabelChange,
+    _options: UpdateOptions = {},
+  ): Promise<SnapshotInfo> {
     return this.records.db.transaction(() => {
       const { id, labels } = this.records.get(namespace, key);
       this.records.setLabels(id, change(labels), nowNs());
-      return this.records.get(namespace, key) as SnapshotInfo;
+      return this.records.get(namespace, key);
     });
   }
 

@@ -1,7 +1,7 @@
 // What a snapshotter is: root file systems by key, as mounts. Keys and names are those of one namespace; kinds and rules
 // are containerd's (wire/semantics.md, Snapshots). Implementations: LocalSnapshotter over a driver for directories of
-// this machine, ProxySnapshotter over a plug-in's socket. Records are always the daemon's; only mounts() and what makes or
-// measures data can wait for somebody else.
+// this machine, ProxySnapshotter over a plug-in's socket. Records are always the daemon's; only mounts(), update() and what
+// makes or measures data can wait for somebody else.
 
 import type { Mount } from '../runtime-native/index';
 
@@ -52,6 +52,13 @@ export interface CommitOptions extends CreateOptions {
   readonly parent?: string;
 }
 
+export type LabelChange = (labels: Readonly<Record<string, string>>) => Record<string, string>;
+
+export interface UpdateOptions {
+  /** Ends the wait for a plug-in. */
+  readonly signal?: AbortSignal;
+}
+
 export interface RemoveOptions {
   readonly within?: () => void;
 }
@@ -69,14 +76,10 @@ export interface Snapshotter {
   stat(namespace: string, key: string): SnapshotInfo;
 
   /**
-   * Replaces the labels by what `change` makes of them.
+   * Replaces the labels by what `change` makes of them, which may be asked more than once.
    * @returns the snapshot afterwards
    */
-  update(
-    namespace: string,
-    key: string,
-    change: (labels: Readonly<Record<string, string>>) => Record<string, string>,
-  ): SnapshotInfo;
+  update(namespace: string, key: string, change: LabelChange, options?: UpdateOptions): Promise<SnapshotInfo>;
 
   /** What an active snapshot holds now, what a committed one held when it was committed; nothing for views. */
   usage(namespace: string, key: string): Promise<SnapshotUsage>;

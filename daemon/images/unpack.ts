@@ -195,7 +195,7 @@ export class Unpacker {
     });
   }
 
-  #prepare(snapshotter: Snapshotter, key: string, { parent, chainId }: LayerJob, { namespace, lease }: Owner) {
+  #prepare(snapshotter: Snapshotter, key: string, { parent, chainId }: LayerJob, { namespace, lease, signal }: Owner) {
     const { db, events } = this.#deps;
     const within = () => {
       ensureNamespace(db, namespace);
@@ -203,7 +203,7 @@ export class Unpacker {
       const event = { key, parent, snapshotter: snapshotter.name };
       events.publish(namespace, '/snapshot/prepare', SnapshotPrepare, event);
     };
-    return snapshotter.prepare(namespace, key, parent, { labels: { [TARGET_LABEL]: chainId }, within });
+    return snapshotter.prepare(namespace, key, parent, { labels: { [TARGET_LABEL]: chainId }, signal, within });
   }
 
   async #apply({ mounts, isLoose }: Extraction, { layer, diffId }: LayerJob, { owner }: UnpackOptions): Promise<void> {
@@ -226,7 +226,7 @@ export class Unpacker {
     snapshotter: Snapshotter,
     key: string,
     { chainId: name, parent }: LayerJob,
-    { namespace, lease }: Owner,
+    { namespace, lease, signal }: Owner,
   ): Promise<void> {
     const { db, events } = this.#deps;
     const within = () => {
@@ -234,7 +234,7 @@ export class Unpacker {
       detachFromLease(db, namespace, lease, { type: typeOf(snapshotter), id: key });
       events.publish(namespace, '/snapshot/commit', SnapshotCommit, { key, name, snapshotter: snapshotter.name });
     };
-    return snapshotter.commit(namespace, name, key, { within, parent });
+    return snapshotter.commit(namespace, name, key, { signal, within, parent });
   }
 
   /** What cannot be removed now goes with the lease. */

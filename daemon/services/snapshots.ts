@@ -91,7 +91,7 @@ export function snapshotsService({ db, events, snapshotters }: SnapshotsDeps): S
       info: toInfo(find(snapshotter).stat(context.requireNamespace(), key)),
     }),
 
-    update: ({ snapshotter: id, info, updateMask }, context) => {
+    update: async ({ snapshotter: id, info, updateMask }, context) => {
       const snapshotter = find(id);
       const namespace = context.requireNamespace();
       const name = info?.name ?? '';
@@ -101,7 +101,7 @@ export function snapshotsService({ db, events, snapshotters }: SnapshotsDeps): S
       const paths = updateMask?.paths.length ? updateMask.paths : ['labels'];
       const change = (labels: Readonly<Record<string, string>>) =>
         updateLabels(labels, incoming, paths, `snapshot "${name}"`);
-      return { info: toInfo(snapshotter.update(namespace, name, change)) };
+      return { info: toInfo(await snapshotter.update(namespace, name, change, { signal: context.signal })) };
     },
 
     list: (request, context) => list(find(request.snapshotter), request, context.requireNamespace()),

@@ -159,6 +159,27 @@ describe('ProxySnapshotter', () => {
     expect({ ...(await client.stat('key', { namespace: 'there' })).labels }).toEqual(labels);
   });
 
+  test('update() tells the plug-in of labels that are for it, and of no others', async () => {
+    await serve(backend.service);
+    const [a, b, c] = ['a', 'b', 'c'].map((name) => `containerd.io/snapshot/${name}`) as [string, string, string];
+    await client.prepare('key', '', { [a]: '1', [b]: '1', private: 'x' });
+    const [name = ''] = await backendKeys();
+    const own = snapshotClient(directApi(backend.service), 'overlayfs', directory);
+    await own.update({ name, labels: { [c]: 'of the plug-in' } }, [`labels.${c}`]);
+
+    await client.update({ name: 'key', labels: { [a]: '2', private: 'y' } });
+    await Promise.all(
+      ['3', '4', '5'].map((value) => client.update({ name: 'key', labels: { [a]: value } }, [`labels.${a}`])),
+    );
+    await stop();
+    await client.update({ name: 'key', labels: { private: 'z' } }, ['labels.private']);
+    const refused = await client.update({ name: 'key', labels: { [a]: '6' } }, [`labels.${a}`]).catch(messageOf);
+
+    expect((await own.stat(name)).labels).toEqual({ [a]: '5', [c]: 'of the plug-in' });
+    expect((await client.stat('key')).labels).toEqual({ [a]: '5', private: 'z' });
+    expect(refused).toMatch(/cannot be reached/);
+  });
+
   test('what is removed while the plug-in is away goes when it is back', async () => {
     await serve(backend.service);
     await client.layer('base', '', 'true');

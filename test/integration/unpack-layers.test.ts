@@ -224,6 +224,28 @@ describeUnless(needsRoot())('the layers of an image', () => {
     expect(snapshotsOf('overlayfs')).toEqual([]);
   });
 
+  test.each(['prepare', 'commit'] as const)('are given up while the snapshotter is at its %s', async (method) => {
+    const { manifest } = await image([tar(LAYERS[0] as TarSpec[])]);
+    const controller = new AbortController();
+    const real = snapshotters.get('native') as Snapshotter;
+    const busy = async (...args: readonly unknown[]): Promise<never> => {
+      const { signal } = args.at(-1) as { signal: AbortSignal };
+      controller.abort(canceled('nobody waits'));
+      signal.throwIfAborted();
+      throw new Error('the signal says nothing');
+    };
+    const get = (target: Snapshotter, key: keyof Snapshotter) => {
+      const value = key === method ? busy : target[key];
+      return typeof value === 'function' ? value.bind(target) : value;
+    };
+    snapshotters.set('busy', new Proxy(real, { get } as ProxyHandler<Snapshotter>));
+
+    const message = await unpack(manifest, { snapshotter: 'busy', signal: controller.signal }).catch(messageOf);
+
+    expect(message).toMatch(/nobody waits/);
+    expect(real.walk(NAMESPACE)).toEqual([]);
+  });
+
   test('are unpacked once when two ask for them', async () => {
     const { manifest, chain } = await image(LAYERS.map((entries) => tar(entries)));
     const extracted: string[] = [];
