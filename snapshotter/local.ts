@@ -69,9 +69,13 @@ export class LocalSnapshotter extends RecordedSnapshotter implements Snapshotter
 
   async commit(namespace: string, name: string, key: string, options: CommitOptions = {}): Promise<void> {
     await this.oneCommit(namespace, name, { key, options }, async ({ id }) => {
-      const usage = await this.#driver.seal(id).catch((error: unknown) => {
+      const sealed = this.#driver.seal(id).catch((error: unknown) => {
         throw explain(error, key);
       });
+      // Nothing of it runs any more when this fails.
+      await Promise.allSettled([sealed, options.ready]);
+      await options.ready;
+      const usage = await sealed;
       this.records.db.transaction(() => {
         const { parentId } = this.recheckCommit(namespace, name, key, { id, options });
         this.records.commit(id, name, { parentId, labels: options.labels ?? {}, usage, nowNs: nowNs() });

@@ -111,6 +111,8 @@ export class ProxySnapshotter extends RecordedSnapshotter implements Snapshotter
   /** The plug-in commits first: should the daemon end before its record is written, the snapshot has to be made again. */
   async commit(namespace: string, name: string, key: string, options: CommitOptions = {}): Promise<void> {
     const { labels = {}, signal } = options;
+    // The plug-in has to know the parent.
+    await options.ready;
     await this.oneCommit(namespace, name, { key, options }, async (record) => {
       const { id } = record;
       const backendKey = this.#keys.of(id);

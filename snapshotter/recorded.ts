@@ -94,24 +94,26 @@ export abstract class RecordedSnapshotter {
     }
   }
 
-  /** The snapshot of the key with the parent that it will have: one without may get one now. */
-  #checkCommit(namespace: string, name: string, key: string, { parent = '' }: CommitOptions): SnapshotRecord {
+  /** The snapshot of the key with the parent that it will have: one without may get one now, or when that is ready. */
+  #checkCommit(namespace: string, name: string, key: string, { parent = '', ready }: CommitOptions): SnapshotRecord {
     const record = this.records.checkCommit(namespace, name, key);
     if (parent === '' || record.parent !== '') return record;
     if (!this.capabilities.includes(REBASE)) {
       throw notImplemented(`snapshot "${key}": snapshotter "${this.name}" cannot set a parent on commit`);
     }
+    if (ready !== undefined) return record;
     return { ...record, parent, parentId: this.records.checkParent(namespace, parent).id };
   }
 
-  /** The same inside the transaction that commits: whatever became of the key and the name meanwhile. */
+  /** The same inside the transaction that commits, with all ready: whatever became of the key and the name meanwhile. */
   protected recheckCommit(
     namespace: string,
     name: string,
     key: string,
     { id, options }: { readonly id: number; readonly options: CommitOptions },
   ): SnapshotRecord {
-    const record = this.#checkCommit(namespace, name, key, options);
+    const { ready: _, ...rest } = options;
+    const record = this.#checkCommit(namespace, name, key, rest);
     if (record.id !== id) throw failedPrecondition(`snapshot "${key}" was replaced while it was committed`);
     return record;
   }

@@ -50,6 +50,8 @@ export interface SnapshotName {
 export interface CommitOptions extends CreateOptions {
   /** Sets the parent of a snapshot without one. Only where `capabilities` has rebase. */
   readonly parent?: string;
+  /** What the record waits for, while the data goes to disk: the commit of `parent`. Its failure is that of the commit. */
+  readonly ready?: Promise<void>;
 }
 
 export type LabelChange = (labels: Readonly<Record<string, string>>) => Record<string, string>;

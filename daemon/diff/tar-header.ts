@@ -89,10 +89,11 @@ function text(bytes: Buffer, at: number, length: number): string {
 
 /** Two sums are in use: of unsigned bytes (POSIX) and of signed ones (old tars). The field itself counts as blanks. */
 function hasValidChecksum(bytes: Buffer, at: number): boolean {
-  let unsigned = 0;
+  let unsigned = (CHECKSUM_END - CHECKSUM_AT) * SPACE;
   let high = 0;
   for (let index = 0; index < BLOCK_BYTES; index++) {
-    const byte = index >= CHECKSUM_AT && index < CHECKSUM_END ? SPACE : (bytes[at + index] ?? 0);
+    if (index === CHECKSUM_AT) index = CHECKSUM_END;
+    const byte = bytes[at + index] as number;
     unsigned += byte;
     high += byte >> 7;
   }

@@ -2,9 +2,8 @@
 // the C unpacker without touching the daemon's event loop. It must not open the database.
 
 import { createHash } from 'node:crypto';
-import { closeSync, createReadStream, openSync, readSync } from 'node:fs';
+import { closeSync, openSync, readSync } from 'node:fs';
 import type { Transform } from 'node:stream';
-import { pipeline } from 'node:stream/promises';
 import { parentPort } from 'node:worker_threads';
 import { constants, createGunzip, createZstdDecompress } from 'node:zlib';
 import { canceled, type ErrorKind, errorKind, invalidArgument, isErrno, messageOf } from '../../proto/errors';
@@ -25,7 +24,6 @@ export type UnpackResult =
   | { readonly digest: string; readonly sizeBytes: number }
   | { readonly errorKind: ErrorKind | undefined; readonly message: string };
 
-const READ_BYTES = 256 * 1024;
 const CHUNK_BYTES = 256 * 1024;
 /** Decompressed bytes that wait for the file system. */
 const AHEAD_BYTES = 4 * CHUNK_BYTES;
@@ -42,19 +40,15 @@ async function unpack(job: UnpackJob): Promise<UnpackResult> {
   try {
     const applier = new LayerApplier(unpacker);
     const reader = new TarReader(applier);
-    const consume = async (chunks: AsyncIterable<Buffer>) => {
-      for await (const chunk of chunks) {
-        if (stop[0] !== 0) throw canceled('context canceled');
-        hash.update(chunk);
-        sizeBytes += chunk.length;
-        applier.startChunk(chunk);
-        reader.push(chunk);
-        applier.endChunk();
-      }
+    const take = (chunk: Buffer) => {
+      if (stop[0] !== 0) throw canceled('context canceled');
+      hash.update(chunk);
+      sizeBytes += chunk.length;
+      applier.startChunk(chunk);
+      reader.push(chunk);
+      applier.endChunk();
     };
-    const source = createReadStream(job.blob, { highWaterMark: READ_BYTES });
-    const decompress = job.mayBeCompressed ? decompressor(job.blob) : undefined;
-    await (decompress === undefined ? pipeline(source, consume) : pipeline(source, decompress, consume));
+    await readBlob(job, take);
     reader.finish();
     applier.finish();
   } finally {
@@ -63,10 +57,47 @@ async function unpack(job: UnpackJob): Promise<UnpackResult> {
   return { digest: `sha256:${hash.digest('hex')}`, sizeBytes };
 }
 
+/** Gives the archive to `take` piece by piece; a piece is gone when it returns. */
+async function readBlob({ blob, mayBeCompressed }: UnpackJob, take: (chunk: Buffer) => void): Promise<void> {
+  const fd = openSync(blob, 'r');
+  try {
+    const buffer = Buffer.allocUnsafeSlow(CHUNK_BYTES);
+    const decompress = mayBeCompressed ? decompressor(fd) : undefined;
+    if (decompress === undefined) {
+      for (let bytes = readSync(fd, buffer); bytes > 0; bytes = readSync(fd, buffer)) take(buffer.subarray(0, bytes));
+      return;
+    }
+    const fed = feed(fd, buffer, decompress).catch((error: Error) => decompress.destroy(error));
+    for await (const chunk of decompress as AsyncIterable<Buffer>) {
+      take(chunk);
+      release(chunk);
+    }
+    await fed;
+  } finally {
+    closeSync(fd);
+  }
+}
+
+/** Writes a file to a stream, which decompresses on a thread of libuv; one buffer does for all of it. */
+async function feed(fd: number, buffer: Buffer, target: Transform): Promise<void> {
+  for (let bytes = readSync(fd, buffer); bytes > 0; bytes = readSync(fd, buffer)) {
+    const piece = buffer.subarray(0, bytes);
+    await new Promise<void>((resolve, reject) => {
+      target.write(piece, (error) => (error ? reject(error) : resolve()));
+    });
+  }
+  target.end();
+}
+
+/** Frees a buffer that the decompressor has filled. Garbage collection would come late, and often, for so few objects. */
+function release({ buffer, byteOffset, length }: Buffer): void {
+  if (byteOffset + length === buffer.byteLength) (buffer as ArrayBuffer).transfer(0);
+}
+
 /** What the first bytes ask for; undefined: the blob is the archive itself. */
-function decompressor(blob: string): Transform | undefined {
+function decompressor(fd: number): Transform | undefined {
   const options = { chunkSize: CHUNK_BYTES, readableHighWaterMark: AHEAD_BYTES };
-  const magic = firstBytes(blob, 4).toString('hex');
+  const magic = firstBytes(fd, 4).toString('hex');
   if (magic.startsWith(GZIP_MAGIC)) return createGunzip(options);
   if (magic === ZSTD_MAGIC) {
     const params = { [constants.ZSTD_d_windowLogMax]: ZSTD_WINDOW_LOG_MAX };
@@ -75,14 +106,9 @@ function decompressor(blob: string): Transform | undefined {
   return undefined;
 }
 
-function firstBytes(path: string, count: number): Buffer {
+function firstBytes(fd: number, count: number): Buffer {
   const bytes = Buffer.alloc(count);
-  const fd = openSync(path, 'r');
-  try {
-    return bytes.subarray(0, readSync(fd, bytes, 0, count, 0));
-  } finally {
-    closeSync(fd);
-  }
+  return bytes.subarray(0, readSync(fd, bytes, 0, count, 0));
 }
 
 /** Errors lose their class on the way to the main thread, so kind and message travel apart. */

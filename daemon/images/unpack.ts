@@ -170,8 +170,7 @@ export class Unpacker {
     const mounts = await this.#prepare(snapshotter, key, { ...job, parent }, options.owner);
     try {
       await this.#apply({ mounts, isLoose }, job, options);
-      if (isLoose) await job.below;
-      await this.#commit(snapshotter, key, job, options.owner);
+      await this.#commit(snapshotter, key, isLoose ? { ...job, ready: job.below } : job, options.owner);
       return true;
     } catch (error) {
       this.#remove(snapshotter, key, options.owner);
@@ -225,7 +224,7 @@ export class Unpacker {
   #commit(
     snapshotter: Snapshotter,
     key: string,
-    { chainId: name, parent }: LayerJob,
+    { chainId: name, parent, ready }: LayerJob & { readonly ready?: Promise<void> },
     { namespace, lease, signal }: Owner,
   ): Promise<void> {
     const { db, events } = this.#deps;
@@ -234,7 +233,7 @@ export class Unpacker {
       detachFromLease(db, namespace, lease, { type: typeOf(snapshotter), id: key });
       events.publish(namespace, '/snapshot/commit', SnapshotCommit, { key, name, snapshotter: snapshotter.name });
     };
-    return snapshotter.commit(namespace, name, key, { signal, within, parent });
+    return snapshotter.commit(namespace, name, key, { signal, within, parent, ...(ready && { ready }) });
   }
 
   /** What cannot be removed now goes with the lease. */

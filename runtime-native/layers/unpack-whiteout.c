@@ -21,14 +21,17 @@ bool unpack_is_whiteout(const struct unpack *u, const struct stat *st)
 	return u->whiteouts != DELETE && S_ISCHR(st->st_mode) && st->st_rdev == 0;
 }
 
-int unpack_remember(struct unpack *u, int dir, const char *name)
+int unpack_remember(struct unpack *u, const struct stat *st)
+{
+	return u->whiteouts == DELETE ? inode_set_add(&u->seen, st, NULL) : 0;
+}
+
+int unpack_remember_at(struct unpack *u, int dir, const char *name)
 {
 	struct stat st;
 	if (u->whiteouts != DELETE)
 		return 0;
-	if (fstatat(dir, name, &st, AT_SYMLINK_NOFOLLOW | AT_EMPTY_PATH) < 0)
-		return -errno;
-	return inode_set_add(&u->seen, &st, NULL);
+	return fstatat(dir, name, &st, AT_SYMLINK_NOFOLLOW) < 0 ? -errno : unpack_remember(u, &st);
 }
 
 /* The names in a directory, one after the other, each ended by NUL. The caller frees *list. */

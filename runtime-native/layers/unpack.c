@@ -49,17 +49,19 @@ static void times_of(const struct operation *op, struct timespec times[2])
 	times[1] = (struct timespec){.tv_sec = op->mtime, .tv_nsec = op->mtime_nsec};
 }
 
-/* Owner first, because a change of owner drops set-id bits and capabilities. */
-static int set_metadata(const struct batch *b, const struct operation *op, int fd)
+/* Owner first, because a change of owner drops set-id bits and capabilities. What st says already is left out: each
+ * change of an inode goes through the journal. An ACL among the attributes changes the mode. */
+static int set_metadata(const struct batch *b, const struct operation *op, int fd, const struct stat *st)
 {
 	struct timespec times[2];
 	times_of(op, times);
-	if (fchown(fd, op->uid, op->gid) < 0)
+	if ((st->st_uid != op->uid || st->st_gid != op->gid) && fchown(fd, op->uid, op->gid) < 0)
 		return -errno;
 	int error = set_xattrs(b, op, fd, NULL);
 	if (error)
 		return error;
-	return fchmod(fd, op->mode) < 0 || futimens(fd, times) < 0 ? -errno : 0;
+	bool has_mode = (st->st_mode & 07777) == op->mode && (op->mode & 07000) == 0 && op->xattr_count == 0;
+	return (!has_mode && fchmod(fd, op->mode) < 0) || futimens(fd, times) < 0 ? -errno : 0;
 }
 
 static int set_metadata_at(const struct batch *b, const struct operation *op, int dir, const char *name)
@@ -100,18 +102,19 @@ static int run_regular(struct unpack *u, const struct batch *b, const struct ope
 	if (op->flags & FIRST) {
 		const char *name;
 		int flags = O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC;
+		mode_t mode = op->flags & LAST ? op->mode & 0777 : 0600;
 		int dir = unpack_parent_of(u, b->strings + op->path, &name);
 		if (dir < 0)
 			return dir;
-		u->file = openat(dir, name, flags, 0600);
+		u->file = openat(dir, name, flags, mode);
 		if (u->file < 0 && errno == EEXIST) {
 			error = clear_way(u, dir, name);
 			if (error >= 0)
-				u->file = openat(dir, name, flags, 0600);
+				u->file = openat(dir, name, flags, mode);
 		}
 		if (u->file < 0)
 			return error < 0 ? error : -errno;
-		error = unpack_remember(u, u->file, "");
+		error = fstat(u->file, &u->file_stat) < 0 ? -errno : unpack_remember(u, &u->file_stat);
 	}
 	if (u->file < 0)
 		return -EBADF;
@@ -121,7 +124,7 @@ static int run_regular(struct unpack *u, const struct batch *b, const struct ope
 		if (error == 0 && (op->flags & SPARSE) && ftruncate(u->file, op->size) < 0)
 			error = -errno;
 		if (error == 0)
-			error = set_metadata(b, op, u->file);
+			error = set_metadata(b, op, u->file, &u->file_stat);
 		if (close(u->file) < 0 && error == 0)
 			error = -errno;
 		u->file = -1;
@@ -137,26 +140,26 @@ static int run_directory(struct unpack *u, const struct batch *b, const struct o
 	if (dir < 0)
 		return dir;
 	int was_whiteout = 0;
-	if (mkdirat(dir, name, 0700) < 0) {
+	if (mkdirat(dir, name, op->mode & 0777) < 0) {
 		if (errno != EEXIST || fstatat(dir, name, &st, AT_SYMLINK_NOFOLLOW) < 0)
 			return -errno;
 		if (!S_ISDIR(st.st_mode)) {
 			was_whiteout = clear_way(u, dir, name);
 			if (was_whiteout < 0)
 				return was_whiteout;
-			if (mkdirat(dir, name, 0700) < 0)
+			if (mkdirat(dir, name, op->mode & 0777) < 0)
 				return -errno;
 		}
 	}
 	int fd = openat(dir, name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
 	if (fd < 0)
 		return -errno;
-	int error = set_metadata(b, op, fd);
+	int error = fstat(fd, &st) < 0 ? -errno : set_metadata(b, op, fd, &st);
 	/* A directory in place of what a whiteout hides must not show the lower one again. */
 	if (error == 0 && was_whiteout)
 		error = unpack_set_opaque(u, fd);
 	if (error == 0)
-		error = unpack_remember(u, fd, "");
+		error = unpack_remember(u, &st);
 	close(fd);
 	return error;
 }
@@ -198,7 +201,7 @@ static int run_entry(struct unpack *u, const struct batch *b, const struct opera
 	/* A hard link has its metadata from the first name of its file. */
 	if (error == 0 && op->kind != HARDLINK)
 		error = set_metadata_at(b, op, dir, name);
-	return error ? error : unpack_remember(u, dir, name);
+	return error ? error : unpack_remember_at(u, dir, name);
 }
 
 /* Times of a directory once nothing more is made in it. One that has been replaced meanwhile is left alone. */

@@ -28,6 +28,8 @@ struct batch {
 
 struct unpack {
 	int root, file, parent;
+	/* Of file, as it was made. */
+	struct stat file_stat;
 	enum whiteouts whiteouts;
 	/* The directory of the last entry; stale once something that may lead to it has gone. */
 	bool parent_stale;
@@ -47,7 +49,8 @@ int unpack_open_parent(struct unpack *u, char *path, int depth);
 /* The directory that holds path (kept until the next call) and, in *name, the last component. */
 int unpack_parent_of(struct unpack *u, const char *path, const char **name);
 /* Notes an entry as one of this layer. */
-int unpack_remember(struct unpack *u, int dir, const char *name);
+int unpack_remember(struct unpack *u, const struct stat *st);
+int unpack_remember_at(struct unpack *u, int dir, const char *name);
 
 int unpack_whiteout(struct unpack *u, const struct batch *b, const struct operation *op);
 int unpack_opaque(struct unpack *u, const struct batch *b, const struct operation *op);

@@ -62,6 +62,29 @@ describe('LocalSnapshotter', () => {
     rmSync(directory, { recursive: true });
   });
 
+  test('commit() waits for the parent that is to be ready, and fails with it', async () => {
+    const overlayfs = snapshotters.get('overlayfs') as Snapshotter;
+    for (const key of ['base', 'good', 'bad']) await overlayfs.prepare('ns', key, '');
+    const ready = Promise.withResolvers<void>();
+    const [failed, never] = [Promise.reject(new Error('the parent failed')), Promise.resolve()];
+
+    const committed = overlayfs.commit('ns', 'top', 'good', { parent: 'bottom', ready: ready.promise });
+    const failures = await Promise.all(
+      [failed, never].map((settled) =>
+        overlayfs.commit('ns', 'none', 'bad', { parent: 'bottom', ready: settled }).catch(messageOf),
+      ),
+    );
+    const before = overlayfs.walk('ns').map(({ kind }) => kind);
+    await overlayfs.commit('ns', 'bottom', 'base');
+    ready.resolve();
+    await committed;
+
+    expect(failures).toEqual(['the parent failed', 'parent snapshot bottom does not exist: not found']);
+    expect(before).toEqual(['active', 'active', 'active']);
+    expect(overlayfs.stat('ns', 'top')).toMatchObject({ kind: 'committed', parent: 'bottom' });
+    expect(overlayfs.stat('ns', 'bad').kind).toBe('active');
+  });
+
   test('says that the disk is full, keeps what was there and leaves nothing', async () => {
     const native = snapshotters.get('native') as Snapshotter;
     const [{ source = '' } = {}] = await native.prepare('ns', 'key', '');
