@@ -100,9 +100,12 @@ function descriptorOf(value: unknown, what: string): ImageDescriptor {
     throw invalidArgument(`${what} holds a descriptor without digest, size or media type`);
   }
   checkDigest(digest);
-  const { platform, annotations } = item as ImageDescriptor;
+  const { platform, annotations, urls } = item as ImageDescriptor;
   if (platform !== undefined && (typeof platform?.os !== 'string' || typeof platform.architecture !== 'string')) {
     throw invalidArgument(`${what}: descriptor of ${digest} has a platform without os or architecture`);
+  }
+  if (urls !== undefined && !(Array.isArray(urls) && urls.every((url) => typeof url === 'string'))) {
+    throw invalidArgument(`${what}: descriptor of ${digest} has URLs that are no list of texts`);
   }
   if (annotations !== undefined && (typeof annotations !== 'object' || annotations === null)) {
     throw invalidArgument(`${what}: descriptor of ${digest} has annotations that are no object`);

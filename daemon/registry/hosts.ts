@@ -20,7 +20,7 @@ export interface HostEndpoint extends Endpoint {
 }
 
 const ALL_CAPABILITIES: readonly Capability[] = ['pull', 'resolve', 'push'];
-const CONNECT_TIMEOUT_MS = 10_000;
+export const CONNECT_TIMEOUT_MS = 10_000;
 const DEFAULT_DIRECTORY = '_default';
 /** Docker's own names for its registry. */
 const HOSTS_RENAMED: Readonly<Record<string, string>> = { 'docker.io': 'registry-1.docker.io' };

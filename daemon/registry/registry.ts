@@ -28,6 +28,7 @@ import type {
   RegistryOptions,
   TransferOptions,
 } from './types';
+import { urlSources } from './urls';
 
 /** Of a manifest, index or configuration. */
 export const DOCUMENT_BYTES_MAX = 8 << 20;
@@ -110,9 +111,9 @@ export class Registry {
 
   /**
    * Brings a blob into a file, on another thread: resumed from the file's end, tried again after failures and at the
-   * next mirror, in parallel ranges when it is large and slow, proved against digest and size. It does not sync the
-   * file. Two calls for one file must not overlap: the lock on the ingest sees to it, and makes one download of a
-   * digest that is asked for twice.
+   * next mirror, in parallel ranges when it is large and slow, proved against digest and size. The descriptor's URLs are
+   * asked before all hosts. It does not sync the file. Two calls for one file must not overlap: the lock on the ingest
+   * sees to it, and makes one download of a digest that is asked for twice.
    * Calls of any number may run at once; the limits on connections are here.
    */
   async fetch(
@@ -131,9 +132,10 @@ export class Registry {
     const kinds = isManifestType(descriptor.mediaType) ? ['manifests', 'blobs'] : ['blobs'];
     const scopes = [pullScope(repository)];
     const accept = acceptOf(descriptor.mediaType);
-    const sources = endpoints.flatMap((endpoint) =>
+    const registrySources = endpoints.flatMap((endpoint) =>
       kinds.map((kind) => ({ endpoint, scopes, accept, url: urlAt(endpoint, `${repository}/${kind}/${digest}`) })),
     );
+    const sources = [...urlSources(descriptor, accept), ...registrySources];
     const { thread, limits } = this.#parts;
     const totalBytes = descriptor.size;
     await thread.run(

@@ -19,6 +19,8 @@ export interface Descriptor {
   readonly size: bigint;
   readonly annotations?: Readonly<Record<string, string>>;
   readonly artifactType?: string;
+  /** Where its bytes are besides the registry. */
+  readonly urls?: readonly string[];
 }
 
 export type Credentials =

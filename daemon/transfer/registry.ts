@@ -49,8 +49,8 @@ export function registryOptions(
 }
 
 /** A descriptor of an image as the registry client has it. */
-export function remoteDescriptor({ mediaType, digest, size }: ImageDescriptor): Descriptor {
-  return { mediaType, digest, size: BigInt(size) };
+export function remoteDescriptor({ mediaType, digest, size, urls }: ImageDescriptor): Descriptor {
+  return { mediaType, digest, size: BigInt(size), ...(urls && { urls }) };
 }
 
 function optionsOf({ headers, hostDir, defaultScheme }: RegistryResolver) {

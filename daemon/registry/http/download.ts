@@ -14,7 +14,8 @@ import { BLOB_RETRIES, canRetry, delayMs, pause } from './retry';
 export interface DownloadSource {
   readonly endpoint: Endpoint;
   readonly url: string;
-  readonly scopes: readonly string[];
+  /** Undefined: nobody is told who we are. */
+  readonly scopes: readonly string[] | undefined;
   readonly accept: string;
 }
 
