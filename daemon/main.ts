@@ -85,7 +85,8 @@ async function serve(flags: Flags): Promise<void> {
   };
   const daemon = await startDaemon(config, log, fatal);
   // Meant for this process by its launcher, not for shims. libuv has read its own by now.
-  for (const name of ['MALLOC_ARENA_MAX', 'NODE_COMPILE_CACHE', 'UV_THREADPOOL_SIZE']) delete process.env[name];
+  for (const name of ['MALLOC_ARENA_MAX', 'MALLOC_MMAP_THRESHOLD_', 'NODE_COMPILE_CACHE', 'UV_THREADPOOL_SIZE'])
+    delete process.env[name];
   stopOnSignal(daemon, log);
   process.stderr.write(`gantryd is ready at ${daemon.address}\n`);
   await notifySystemd('ready', log);

@@ -23,8 +23,8 @@ export interface BlobToWrite {
   readonly labels?: Readonly<Record<string, string>>;
 }
 
-/** Bytes for one write of a file: small pieces are put together. */
-const PIECE_BYTES = 1 << 20;
+/** Bytes for one write of a file: smaller pieces are put together. */
+const PIECE_BYTES = 128 << 10;
 /** How long to wait between two looks whether another writer of the same blob is done. */
 const LOCK_DELAYS_MS = [10, 50, 100, 250];
 

@@ -10,7 +10,7 @@ import type { AuthorizationRequest } from './http/exchange';
 import { RegistryError } from './http/failure';
 import type { Failure, FromEngine, ToEngine } from './http/messages';
 
-const IDLE_MS = 10_000;
+const IDLE_MS = 3000;
 /** Heap of the thread; buffers are outside of it and bounded where they are. */
 const HEAP_MIB_MAX = 64;
 
