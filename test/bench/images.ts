@@ -1,6 +1,8 @@
 // `make bench-images`: imports and pulls images of several large layers and unpacks them, with gantryd and Debian's
-// containerd in turns on the same machine at the same time, each time into an empty store; prints medians and ratios, and
-// the most memory that gantryd has used. The registry is Debian's docker-registry on loopback.
+// containerd in turns on the same machine at the same time, each time into an empty store on a file system of its own: on a
+// shared one, ext4 goes slowly around the inodes that the last store has given back, and a sync waits for what others
+// write. Prints medians and ratios, and the most memory that gantryd has used. The registry is Debian's docker-registry on
+// loopback.
 //
 //   images.js    BENCH_ROUNDS: rounds to take, 3 unless set
 
@@ -20,13 +22,14 @@ const GOAL_RATIO = 0.5;
 const GOAL_PEAK_MIB = 200;
 const KIB_PER_MIB = 1024;
 const TIMEOUT_MS = 600_000;
+const DISK_BYTES = 8 * 2 ** 30;
 const GANTRY = path.join(PROJECT_ROOT, 'dist/bin/gantry');
 const IMAGES = Object.keys(LAYERED) as LayeredName[];
 
 /** A daemon with the client that drives it. The first is what the others are compared with. */
 interface Subject {
   readonly name: string;
-  readonly start: () => Promise<TestDaemon>;
+  readonly start: (directory: string) => Promise<TestDaemon>;
   readonly client: (daemon: TestDaemon) => string[];
 }
 
@@ -75,9 +78,9 @@ function subjectsOf(peer: ContainerdRelease): Subject[] {
   const ctr = ({ address, namespace }: TestDaemon) => [peer.ctr, '-a', address, '-n', namespace];
   const gantry = ({ address, namespace }: TestDaemon) => [GANTRY, '--address', address, '-n', namespace];
   return [
-    { name: 'containerd, ctr', start: () => startContainerd(peer), client: ctr },
-    { name: 'gantryd, gantry', start: () => startGantryd(), client: gantry },
-    { name: 'gantryd, ctr', start: () => startGantryd(), client: ctr },
+    { name: 'containerd, ctr', start: (directory) => startContainerd(peer, { directory }), client: ctr },
+    { name: 'gantryd, gantry', start: (directory) => startGantryd({ directory }), client: gantry },
+    { name: 'gantryd, ctr', start: (directory) => startGantryd({ directory }), client: ctr },
   ];
 }
 
@@ -95,8 +98,29 @@ async function prepare(registry: RegistryServer): Promise<Work[]> {
   return works;
 }
 
-async function take({ start, client }: Subject, { args }: Work): Promise<Sample> {
-  const daemon = await start();
+async function take(subject: Subject, work: Work): Promise<Sample> {
+  const base = temporaryDirectory('bench');
+  const [disk, root] = [path.join(base, 'disk.ext4'), path.join(base, 'root')];
+  try {
+    fs.mkdirSync(root);
+    fs.writeFileSync(disk, '');
+    fs.truncateSync(disk, DISK_BYTES);
+    await mustRun(['/sbin/mkfs.ext4', '-q', '-E', 'lazy_itable_init=1,lazy_journal_init=1,nodiscard', disk]);
+    await mustRun(['mount', '-o', 'loop,noinit_itable', disk, root]);
+    try {
+      const directory = path.join(root, 'd');
+      fs.mkdirSync(directory);
+      return await measure(subject, work, directory);
+    } finally {
+      await mustRun(['umount', root]);
+    }
+  } finally {
+    fs.rmSync(base, { recursive: true, force: true });
+  }
+}
+
+async function measure({ start, client }: Subject, { args }: Work, directory: string): Promise<Sample> {
+  const daemon = await start(directory);
   try {
     // What was written before must not slow this one down.
     await mustRun(['sync'], { timeoutMs: TIMEOUT_MS });
