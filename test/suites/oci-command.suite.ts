@@ -16,6 +16,8 @@ export interface KnownDeviations {
   readonly poststartAtCreate?: boolean;
   /** runc refuses groups with processes in them since 1.2; before, and crun, they only warn, or not even that. */
   readonly joinsOthers?: boolean;
+  /** Before 1.2, runc leaves it to the kernel to refuse limits below what is in use, which that of v2 does not. */
+  readonly looksNotBeforeUpdate?: boolean;
   /** crun has no flags for resctrl; it knows no groups by controller, and makes those that are not there. */
   readonly isCrun?: boolean;
 }

@@ -1,15 +1,15 @@
 // The contract of an OCI runtime's command line: limits, and what containers use.
 
-import { writeFileSync } from 'node:fs';
+import { existsSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import type { OciCommand } from './oci-command';
 import type { KnownDeviations } from './oci-command.suite';
 import { pidsOf } from './oci-lifecycle';
 
 const MEGABYTE = 2 ** 20;
-/** cgroup v1 or v2, as the container sees its own. */
-const LIMIT = 'cat /sys/fs/cgroup/memory/memory.limit_in_bytes 2>/dev/null || cat /sys/fs/cgroup/memory.max';
-const PIDS = 'cat /sys/fs/cgroup/pids/pids.max 2>/dev/null || cat /sys/fs/cgroup/pids.max';
+/** On cgroup v2 without a cgroup namespace a container sees its own cgroup, or all of them (runc, crun). */
+const LIMIT = limitScript('memory/memory.limit_in_bytes', 'memory.max');
+const PIDS = limitScript('pids/pids.max', 'pids.max');
 
 export function resourceCases(command: () => OciCommand, known: KnownDeviations): void {
   const limited = () =>
@@ -42,7 +42,7 @@ export function resourceCases(command: () => OciCommand, known: KnownDeviations)
     expect(await command().must('exec', id, 'sh', '-c', PIDS)).toBe('50\n');
   });
 
-  if (!known.isCrun) usageCases(command, limited);
+  if (!known.isCrun && !(known.looksNotBeforeUpdate && isUnified())) usageCases(command, limited);
 
   test('update of what resctrl would do is refused where there is none', async () => {
     const id = await command().running();
@@ -69,6 +69,18 @@ export function resourceCases(command: () => OciCommand, known: KnownDeviations)
     expect(table[0]).toContain('PID');
     expect(table[1]).toContain(String(pid));
   });
+}
+
+const isUnified = () => existsSync('/sys/fs/cgroup/cgroup.controllers');
+
+/** What prints a limit of the container that it runs in. */
+function limitScript(v1: string, v2: string): string {
+  const files = [
+    `/sys/fs/cgroup/${v1}`,
+    `/sys/fs/cgroup/${v2}`,
+    `/sys/fs/cgroup$(sed -n s/^0:://p /proc/self/cgroup)/${v2}`,
+  ];
+  return files.map((file) => `cat "${file}" 2>/dev/null`).join(' || ');
 }
 
 /** crun does not look before it sets. */
