@@ -55,7 +55,7 @@ export function compileCredentials(process: Process, context: CredentialContext)
     { op: 'bounding', capabilities: sets.bounding },
     ...(home === undefined || home === '' ? [{ op: 'home', uid } as const] : []),
     { op: 'stdioOwner', uid },
-    { op: 'user', uid, gid, groups: additionalGids ?? [] },
+    { op: 'user', uid, gid, groups: [...new Set(additionalGids)] },
     capabilities(sets, keepsAdmin ? 'permitted' : 'none'),
     { op: 'ambient', capabilities: sets.ambient },
     { op: 'changeDirectory', path: process.cwd, firstAttempt: false },

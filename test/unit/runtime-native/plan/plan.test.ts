@@ -145,6 +145,12 @@ describe('compileCreate()', () => {
     expect(names(operations.slice(from))).toEqual(['sync', 'seccomp', 'execute']);
   });
 
+  test('joins a group once that is named twice', () => {
+    const process = { ...PROCESS, user: { uid: 1, gid: 2, additionalGids: [20, 3, 20] } };
+
+    expect(compile({ process })).toContainEqual({ op: 'user', uid: 1, gid: 2, groups: [20, 3] });
+  });
+
   test('never gives inheritable capabilities that ambient does not need', () => {
     const all = ['CAP_CHOWN', 'CAP_KILL', 'CAP_NO_SUCH'];
     const capabilities = { bounding: all, effective: all, permitted: all, inheritable: all, ambient: ['CAP_KILL'] };
