@@ -114,6 +114,13 @@ test: build check
 test-vm: build
 	$(NODE) dist/test/vm/main.js $(TESTS)
 
+# Debian's dockerd on gantryd and on containerd, the same docker commands on both; `make test` runs it too.
+.PHONY: test-docker
+test-docker: export GANTRY_TEST_ALL = 1
+test-docker: build
+	$(NODE) dist/test/setup/main.js
+	$(NODE) node_modules/jest/bin/jest.js test/conformance/docker
+
 # BENCH_ROUNDS=n, and BENCH_ARGS="--json FILE".
 bench: build
 	$(NODE) dist/test/setup/main.js

@@ -5,8 +5,8 @@ import { busyboxImage } from '../images/busybox';
 import { installedContainerd, unpackedContainerd } from '../setup/clients';
 import { startContainerd, startGantryd } from '../setup/daemons';
 import { ALL_CASES } from './cases';
+import { ctrSession } from './ctr';
 import { expectedOf, playAll, replayDifferences } from './replay';
-import { Session } from './session';
 
 const SETUP_TIMEOUT_MS = 600_000;
 const CASES_TIMEOUT_MS = 1_200_000;
@@ -22,15 +22,18 @@ describe.each([
   beforeAll(async () => {
     const client = await clientOf();
     const files = { BUSYBOX: await busyboxImage() };
-    const startPeer = async () => new Session(await startContainerd(client), client, files);
-    const peerSession = await startPeer();
+    const startPeer = async () => {
+      const daemon = await startContainerd(client);
+      return { session: ctrSession(daemon, client, files), destroy: () => daemon.destroy() };
+    };
+    const containerd = await startPeer();
     const ourDaemon = await startGantryd();
     try {
-      const ourSession = new Session(ourDaemon, client, files);
-      [peer, ours] = await Promise.all([playAll(ALL_CASES, peerSession), playAll(ALL_CASES, ourSession)]);
+      const ourSession = ctrSession(ourDaemon, client, files);
+      [peer, ours] = await Promise.all([playAll(ALL_CASES, containerd.session), playAll(ALL_CASES, ourSession)]);
       leftovers = await ourDaemon.lastingLeftovers();
     } finally {
-      await Promise.all([peerSession.daemon.destroy(), ourDaemon.destroy()]);
+      await Promise.all([containerd.destroy(), ourDaemon.destroy()]);
     }
     const isEqual = (name: string) => ours.get(name) === expectedOf(name, peer.get(name)!);
     await replayDifferences(ALL_CASES, peer, isEqual, startPeer);

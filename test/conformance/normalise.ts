@@ -1,7 +1,10 @@
-// Removes from the output of ctr what differs between two runs of the same thing: times, pids, private paths, generated
+// Removes from the output of commands what differs between two runs of the same thing: times, pids, private paths, generated
 // ids, versions, and the width of columns. Everything else is compared.
 
-const RULES: ReadonlyArray<readonly [RegExp, string]> = [
+/** What matches becomes the text. */
+export type Rule = readonly [RegExp, string];
+
+const RULES: readonly Rule[] = [
   [/\r/g, ''],
   // A terminal that ends at once may be gone before ctr sets its size.
   [/^.*resize pty.*\n/gm, ''],
@@ -33,11 +36,14 @@ const RULES: ReadonlyArray<readonly [RegExp, string]> = [
 /** Labels at the end of a line; ctr prints them in any order. */
 const LABEL_LIST = /(?<![^\s])[\w./-]+=[^\s,]*(,[\w./-]+=[^\s,]*)+$/gm;
 
-/** `placeholders` maps names to the values that belong to this run only. */
-export function normalise(text: string, placeholders: Record<string, string>): string {
+/** `placeholders` maps names to the values that belong to this run only; `rules` come before the common ones. */
+export function normalise(text: string, placeholders: Record<string, string>, rules: readonly Rule[]): string {
   // Longer values first: one may be the beginning of another.
   const entries = Object.entries(placeholders).sort(([, left], [, right]) => right.length - left.length);
   const named = entries.reduce((result, [name, value]) => result.replaceAll(value, `$${name}`), text);
-  const ruled = RULES.reduce((result, [pattern, replacement]) => result.replace(pattern, replacement), named);
+  const ruled = [...rules, ...RULES].reduce(
+    (result, [pattern, replacement]) => result.replace(pattern, replacement),
+    named,
+  );
   return ruled.replace(LABEL_LIST, (list) => list.split(',').sort().join(','));
 }

@@ -7,14 +7,14 @@ import { busyboxImage } from '../images/busybox';
 import { installedContainerd, unpackedContainerd } from '../setup/clients';
 import { startContainerd, startGantryd } from '../setup/daemons';
 import { ALL_CASES } from './cases';
-import { Session } from './session';
+import { ctrSession } from './ctr';
 
 async function main([daemonName = 'gantryd', ctr = '1.6.20', pattern = '']: string[]): Promise<void> {
   const client = ctr === '1.7.24' ? await unpackedContainerd() : await installedContainerd();
   const peer = daemonName === 'containerd-1.7' ? await unpackedContainerd() : await installedContainerd();
   const daemon = daemonName === 'gantryd' ? await startGantryd() : await startContainerd(peer);
   try {
-    const session = new Session(daemon, client, { BUSYBOX: await busyboxImage() });
+    const session = ctrSession(daemon, client, { BUSYBOX: await busyboxImage() });
     // The image that most cases use.
     await session
       .quietly(['images', 'import', '$BUSYBOX'])

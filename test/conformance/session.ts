@@ -1,14 +1,20 @@
-// One ctr binary against one daemon: runs ctr commands and writes what can be observed of them into a transcript. Two
-// transcripts of the same case, from different daemons, are equal when the daemons behave equally.
+// One command line program against one daemon: runs its commands and writes what can be observed of them into a transcript.
+// Two transcripts of the same case, from different daemons, are equal when the daemons behave equally.
 
 import { spawn } from 'node:child_process';
 import fs from 'node:fs';
 import path from 'node:path';
 import { PROJECT_ROOT } from '../setup/cache';
-import type { ContainerdRelease } from '../setup/clients';
 import { type CommandResult, mustRun, runCommand, waitFor } from '../setup/command';
-import type { TestDaemon } from '../setup/daemons';
-import { normalise } from './normalise';
+import { normalise, type Rule } from './normalise';
+
+/** The program whose commands are played, and where it finds its daemon. */
+export interface Tool {
+  readonly name: string;
+  command(args: readonly string[]): readonly string[];
+  /** What differs between two runs of it, as further rules of normalise(). */
+  readonly rules: readonly Rule[];
+}
 
 /** What one step adds to the transcript, or does without being seen. */
 export type Step = readonly string[] | ((session: Session) => Promise<void>);
@@ -31,28 +37,22 @@ const POLL_TIMEOUT_MS = 60_000;
 const PTY_SIZE = '40x132';
 
 export class Session {
-  readonly daemon: TestDaemon;
-  readonly client: ContainerdRelease;
   readonly scratch: string;
+  readonly #tool: Tool;
   #transcript: string[] = [];
   #hide: Case['hide'];
   readonly #placeholders: Record<string, string>;
   readonly #background = new Map<string, ReturnType<typeof startBackground>>();
 
-  /** `files` are placeholders for paths: `$NAME` in arguments stands for the path, and paths in output become `$NAME`. */
-  constructor(daemon: TestDaemon, client: ContainerdRelease, files: Record<string, string>) {
-    this.daemon = daemon;
-    this.client = client;
-    this.scratch = path.join(daemon.directory, 'scratch');
+  /**
+   * `placeholders` are texts that belong to this session: `$NAME` in arguments stands for the text, and the text in output
+   * becomes `$NAME`. So does the scratch directory, as `$SCRATCH`.
+   */
+  constructor(tool: Tool, scratch: string, placeholders: Record<string, string>) {
+    this.#tool = tool;
+    this.scratch = scratch;
     fs.mkdirSync(this.scratch, { recursive: true });
-    this.#placeholders = {
-      ...files,
-      SCRATCH: this.scratch,
-      ROOT: daemon.root,
-      STATE: daemon.state,
-      ADDRESS: daemon.address,
-      NS: daemon.namespace,
-    };
+    this.#placeholders = { ...placeholders, SCRATCH: this.scratch };
   }
 
   /** Runs the steps of a case and returns its transcript; a step that breaks ends the case and is part of the transcript. */
@@ -61,7 +61,7 @@ export class Session {
     this.#hide = testCase.hide;
     try {
       for (const step of testCase.steps) {
-        await (typeof step === 'function' ? step(this) : this.ctr(step));
+        await (typeof step === 'function' ? step(this) : this.run(step));
       }
     } catch (error) {
       this.note(`step failed: ${error instanceof Error ? error.message : error}`);
@@ -74,26 +74,26 @@ export class Session {
     return this.#transcript.join('\n');
   }
 
-  /** Runs a ctr command and records it. */
-  async ctr(args: readonly string[], options: { stdin?: string | Buffer } = {}): Promise<CommandResult> {
+  /** Runs a command and records it. */
+  async run(args: readonly string[], options: { stdin?: string | Buffer } = {}): Promise<CommandResult> {
     const result = await runCommand(this.command(args), { timeoutMs: COMMAND_TIMEOUT_MS, ...options });
     this.#record(args, result);
     return result;
   }
 
-  /** Runs a ctr command that is only a means: it must succeed and is not recorded. Returns stdout. */
+  /** Runs a command that is only a means: it must succeed and is not recorded. Returns stdout. */
   quietly(args: readonly string[]): Promise<string> {
     return mustRun(this.command(args), { timeoutMs: COMMAND_TIMEOUT_MS });
   }
 
-  /** Runs a ctr command on a terminal of 40 rows and 132 columns and records it. */
+  /** Runs a command on a terminal of 40 rows and 132 columns and records it. */
   async onTerminal(args: readonly string[], dialogue: Dialogue): Promise<void> {
     const script = path.join(PROJECT_ROOT, 'test', 'conformance', 'terminal.py');
     const command = ['/usr/bin/python3', '-I', script, PTY_SIZE, JSON.stringify(dialogue), ...this.command(args)];
     this.#record(args, await runCommand(command, { timeoutMs: COMMAND_TIMEOUT_MS }));
   }
 
-  /** Repeats a ctr command unrecorded until its output (stdout and stderr) matches. */
+  /** Repeats a command unrecorded until its output (stdout and stderr) matches. */
   async until(args: readonly string[], pattern: RegExp): Promise<void> {
     let last = '';
     const matches = async () => {
@@ -101,17 +101,19 @@ export class Session {
       last = stdout + stderr;
       return pattern.test(last);
     };
-    await waitFor(`ctr ${args.join(' ')} matches ${pattern}`, matches, POLL_TIMEOUT_MS).catch((error: Error) => {
-      throw new Error(`${error.message}\n${normalise(last, this.#placeholders)}`);
-    });
+    await waitFor(`${this.#tool.name} ${args.join(' ')} matches ${pattern}`, matches, POLL_TIMEOUT_MS).catch(
+      (error: Error) => {
+        throw new Error(`${error.message}\n${normalise(last, this.#placeholders, this.#tool.rules)}`);
+      },
+    );
   }
 
-  /** Starts a ctr command that runs beside the next steps. */
+  /** Starts a command that runs beside the next steps. */
   async start(name: string, args: readonly string[]): Promise<void> {
     this.#background.set(name, startBackground(this.command(args), args));
   }
 
-  /** Waits until a started command has printed a text; `prompt` is a ctr command to repeat meanwhile, unrecorded. */
+  /** Waits until a started command has printed a text; `prompt` is a command to repeat meanwhile, unrecorded. */
   async printed(name: string, pattern: RegExp, prompt?: readonly string[]): Promise<void> {
     const background = this.#background.get(name)!;
     const hasPrinted = async () => {
@@ -120,7 +122,7 @@ export class Session {
       }
       return pattern.test(background.stdout());
     };
-    await waitFor(`ctr ${background.args.join(' ')} prints ${pattern}`, hasPrinted, POLL_TIMEOUT_MS);
+    await waitFor(`${this.#tool.name} ${background.args.join(' ')} prints ${pattern}`, hasPrinted, POLL_TIMEOUT_MS);
   }
 
   /** Waits until a started command has opened files, named by the ends of their paths. */
@@ -128,7 +130,11 @@ export class Session {
     const { child, args } = this.#background.get(name)!;
     const open = () => openFiles(child.pid!);
     const areOpen = () => ends.every((end) => open().some((file) => file.endsWith(end)));
-    await waitFor(`ctr ${args.join(' ')} opens ${ends.join(', ')}`, async () => areOpen(), POLL_TIMEOUT_MS);
+    await waitFor(
+      `${this.#tool.name} ${args.join(' ')} opens ${ends.join(', ')}`,
+      async () => areOpen(),
+      POLL_TIMEOUT_MS,
+    );
   }
 
   /** Records a started command after its end, which `signal` brings about if given. */
@@ -137,7 +143,7 @@ export class Session {
     if (signal !== undefined) {
       background.child.kill(signal);
     }
-    await waitFor(`end of ctr ${background.args.join(' ')}`, () => background.ended(), POLL_TIMEOUT_MS);
+    await waitFor(`end of ${this.#tool.name} ${background.args.join(' ')}`, () => background.ended(), POLL_TIMEOUT_MS);
     this.#background.delete(name);
     this.#record(background.args, {
       exitCode: background.child.exitCode ?? -1,
@@ -157,8 +163,7 @@ export class Session {
   }
 
   command(args: readonly string[]): string[] {
-    const namespace = args[0] === '-n' ? [] : ['-n', this.daemon.namespace];
-    return [this.client.ctr, '-a', this.daemon.address, ...namespace, ...args.map((arg) => this.fill(arg))];
+    return [...this.#tool.command(args.map((arg) => this.fill(arg)))];
   }
 
   #record(args: readonly string[], { exitCode, stdout, stderr }: CommandResult): void {
@@ -167,11 +172,16 @@ export class Session {
         .split('\n')
         .filter(Boolean)
         .map((line) => `${mark} ${line}`);
-    this.#transcript.push(`$ ctr ${args.join(' ')}`, ...lines(stdout, '|'), ...lines(stderr, '!'), `= ${exitCode}`);
+    this.#transcript.push(
+      `$ ${this.#tool.name} ${args.join(' ')}`,
+      ...lines(stdout, '|'),
+      ...lines(stderr, '!'),
+      `= ${exitCode}`,
+    );
   }
 
   #clean(text: string): string {
-    const cleaned = normalise(text, this.#placeholders);
+    const cleaned = normalise(text, this.#placeholders, this.#tool.rules);
     return (this.#hide ?? []).reduce((result, [pattern, replacement]) => result.replace(pattern, replacement), cleaned);
   }
 }

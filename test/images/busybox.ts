@@ -27,6 +27,14 @@ export function busyboxImage(): Promise<string> {
   });
 }
 
+/** The same image in the form of `docker save`. Returns the path of the file. */
+export function busyboxDockerArchive(): Promise<string> {
+  return cached('images/busybox-docker.tar', async (scratch) => {
+    const source = `oci-archive:${await busyboxImage()}`;
+    await mustRun(['skopeo', '--insecure-policy', 'copy', '-q', source, `docker-archive:${scratch}:${BUSYBOX_IMAGE}`]);
+  });
+}
+
 /** The root filesystem of the image as layer entries; also the base of deliberately odd images. */
 export async function busyboxEntries(): Promise<LayerEntry[]> {
   const applets = (await mustRun([BUSYBOX_PATH, '--list']))

@@ -5,8 +5,9 @@ import { mkdirSync, symlinkSync } from 'node:fs';
 import path from 'node:path';
 import { runCases } from '../conformance/cases/run';
 import { taskCases } from '../conformance/cases/tasks';
+import { ctrSession } from '../conformance/ctr';
 import { expectedOf, playAll, replayDifferences } from '../conformance/replay';
-import { Session } from '../conformance/session';
+import type { Session } from '../conformance/session';
 import { BUSYBOX_IMAGE, busyboxImage } from '../images/busybox';
 import { PROJECT_ROOT } from '../setup/cache';
 import { type ContainerdRelease, installedContainerd, unpackedContainerd } from '../setup/clients';
@@ -32,15 +33,18 @@ describe.each([
   beforeAll(async () => {
     const release = await releaseOf();
     const files = { BUSYBOX: await busyboxImage() };
-    const startPeer = async () => await sessionOf(await startContainerd(release), release, files);
+    const startPeer = async () => {
+      const containerd = await startContainerd(release);
+      return { session: await sessionOf(containerd, release, files), destroy: () => containerd.destroy() };
+    };
     const peer = await startPeer();
     const daemon = await startWithOurShim(release, 'containerd-shim-runc-v2');
     try {
-      theirs = await playAll(CASES, peer);
+      theirs = await playAll(CASES, peer.session);
       ours = await playAll(CASES, await sessionOf(daemon, release, files));
       leftovers = await daemon.lastingLeftovers();
     } finally {
-      await Promise.all([peer.daemon.destroy(), daemon.destroy()]);
+      await Promise.all([peer.destroy(), daemon.destroy()]);
     }
     const isEqual = (name: string) => ourTranscript(name) === peerTranscript(name);
     await replayDifferences(CASES, theirs, isEqual, startPeer);
@@ -129,7 +133,7 @@ async function sessionOf(
   release: ContainerdRelease,
   files: Record<string, string>,
 ): Promise<Session> {
-  const session = new Session(daemon, release, files);
+  const session = ctrSession(daemon, release, files);
   await session.quietly(['images', 'import', '$BUSYBOX']);
   return session;
 }

@@ -18,6 +18,12 @@ export interface ContainerdRelease {
   readonly binDirectory: string;
 }
 
+export const INSTALLED_DOCKER: DockerRelease = {
+  version: '20.10.24',
+  docker: '/usr/bin/docker',
+  dockerd: '/usr/sbin/dockerd',
+};
+
 /** Debian 12's, installed. */
 export async function installedContainerd(): Promise<ContainerdRelease> {
   await ensurePackages();
@@ -34,6 +40,19 @@ export async function unpackedContainerd(): Promise<ContainerdRelease> {
     containerd: path.join(binDirectory, 'containerd'),
     binDirectory,
   };
+}
+
+/** A dockerd release with its client. */
+export interface DockerRelease {
+  readonly version: string;
+  readonly docker: string;
+  readonly dockerd: string;
+}
+
+/** Debian 12's, installed. */
+export async function installedDocker(): Promise<DockerRelease> {
+  await ensurePackages();
+  return INSTALLED_DOCKER;
 }
 
 /** The folder into which the criu of Debian 13 is unpacked; that of Debian 12 does not work on newer kernels. */

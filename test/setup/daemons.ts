@@ -26,6 +26,8 @@ export interface DaemonOptions {
   /** More command line for the daemon. */
   readonly args?: readonly string[];
   readonly env?: NodeJS.ProcessEnv;
+  /** A command that runs the daemon in another place, for example nsenter; it must keep the pid. */
+  readonly within?: readonly string[];
 }
 
 const RUNC_STATE = '/run/containerd/runc';
@@ -149,7 +151,7 @@ export async function startGantryd(options: DaemonOptions = {}): Promise<TestDae
   const directory = options.directory ?? temporaryDirectory('gantryd');
   const program = path.join(PROJECT_ROOT, 'dist', 'bin', 'gantryd');
   const place = ['--root', `${directory}/root`, '--state', `${directory}/state`, '--address', `${directory}/d.sock`];
-  const command = [program, ...place, ...(options.args ?? [])];
+  const command = [...(options.within ?? []), program, ...place, ...(options.args ?? [])];
   return started(new TestDaemon(directory, command, { ...process.env, ...options.env }));
 }
 
@@ -177,7 +179,7 @@ address = "${directory}/d.sock"
 path = "${directory}/opt"
 ${options.toml ?? ''}`,
   );
-  const command = [release.containerd, '--config', config, ...(options.args ?? [])];
+  const command = [...(options.within ?? []), release.containerd, '--config', config, ...(options.args ?? [])];
   // containerd looks for its shims in PATH.
   const env = { ...process.env, PATH: `${release.binDirectory}:${process.env['PATH']}`, ...options.env };
   return started(new TestDaemon(directory, command, env));

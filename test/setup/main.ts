@@ -1,7 +1,7 @@
 // `make test` runs this first: brings onto the machine what the tests need, so that test files find it ready and each
 // keeps to its own time limit.
 
-import { busyboxImage } from '../images/busybox';
+import { busyboxDockerArchive, busyboxImage } from '../images/busybox';
 import { debianImage } from '../images/debian';
 import { LAYERED, type LayeredName, layeredImage } from '../images/layered';
 import { installedContainerd, unpackedContainerd, unpackedCriu } from './clients';
@@ -9,6 +9,7 @@ import { installedContainerd, unpackedContainerd, unpackedCriu } from './clients
 async function main(): Promise<void> {
   await installedContainerd();
   await Promise.all([unpackedContainerd(), unpackedCriu(), busyboxImage(), debianImage()]);
+  await busyboxDockerArchive();
   for (const name of Object.keys(LAYERED)) await layeredImage(name as LayeredName);
 }
 

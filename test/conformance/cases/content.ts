@@ -76,10 +76,10 @@ export const contentCases: Case[] = [
       withInput(['content', 'ingest', 'ref-d'], Buffer.alloc(5_000_000, 'gantry')),
       async (session) => {
         const digest = digestOf(Buffer.alloc(5_000_000, 'gantry'));
-        const { stdout } = await session.ctr(['content', 'ls', '-q', `digest==${digest}`]);
+        const { stdout } = await session.run(['content', 'ls', '-q', `digest==${digest}`]);
         session.note(String(stdout.trim() === digest));
         session.note(String(digestOf(await session.quietly(['content', 'get', digest])) === digest));
-        await session.ctr(['content', 'rm', digest]);
+        await session.run(['content', 'rm', digest]);
       },
     ],
   },

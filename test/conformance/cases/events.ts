@@ -14,7 +14,7 @@ export const eventCases: Case[] = [
   followed('events of a run', [['run', '--rm', IMAGE, 'v1', 'sh', '-c', 'exit 3']], /\/containers\/delete/),
   followed(
     'events of a failed run',
-    [async (session) => void (await session.ctr(['run', '--rm', IMAGE, 'v2', '/none']))],
+    [async (session) => void (await session.run(['run', '--rm', IMAGE, 'v2', '/none']))],
     /\/containers\/delete/,
   ),
   followed(

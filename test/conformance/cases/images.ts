@@ -60,7 +60,7 @@ export const imageCases: Case[] = [
       withInput(['images', 'import', '-'], ''),
       async (session) => {
         const whole = fs.readFileSync(session.fill('$BUSYBOX'));
-        await session.ctr(['images', 'import', '-'], { stdin: whole.subarray(0, 500_000) });
+        await session.run(['images', 'import', '-'], { stdin: whole.subarray(0, 500_000) });
       },
       ['images', 'import', '$SCRATCH/none.tar'],
       ['images', 'ls', '-q'],
@@ -188,7 +188,7 @@ function isWritable(session: Session, name: string): boolean {
 function exported(...flags: readonly string[]) {
   return async (session: Session) => {
     const target = path.join(session.scratch, 'export.tar');
-    await session.ctr(['images', 'export', ...flags, '$SCRATCH/export.tar', IMAGE]);
+    await session.run(['images', 'export', ...flags, '$SCRATCH/export.tar', IMAGE]);
     session.note((await runCommand(['tar', '-tf', target])).stdout.split('\n').sort().join(' '));
     session.note((await runCommand(['tar', '-xOf', target, 'index.json'])).stdout);
     fs.rmSync(target, { force: true });

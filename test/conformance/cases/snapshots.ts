@@ -110,10 +110,10 @@ export const snapshotCases: Case[] = ['overlayfs', 'native']
       steps: [
         async (session) => {
           const digest = await manifestDigest(session);
-          await session.ctr(['-n', '$NS-unpack', 'images', 'import', '--no-unpack', '$BUSYBOX']);
-          await session.ctr(['-n', '$NS-unpack', 'snapshots', 'unpack', digest]);
-          await session.ctr(['-n', '$NS-unpack', 'snapshots', 'ls']);
-          await session.ctr(['-n', '$NS-unpack', 'snapshots', 'usage']);
+          await session.run(['-n', '$NS-unpack', 'images', 'import', '--no-unpack', '$BUSYBOX']);
+          await session.run(['-n', '$NS-unpack', 'snapshots', 'unpack', digest]);
+          await session.run(['-n', '$NS-unpack', 'snapshots', 'ls']);
+          await session.run(['-n', '$NS-unpack', 'snapshots', 'usage']);
         },
       ],
     },
@@ -127,7 +127,7 @@ function kept(snapshotter: string, key: string): Step {
 /** Prepares, mounts, writes a file into it and unmounts: what `snapshots mounts` prints is for the client to mount. */
 function written(prepare: readonly string[], key: string, text: string) {
   return async (session: Session) => {
-    await session.ctr(prepare);
+    await session.run(prepare);
     const target = path.join(session.scratch, 'mnt');
     fs.mkdirSync(target, { recursive: true });
     const snapshotter = prepare[2]!;

@@ -16,7 +16,7 @@ export const RESIZED =
 
 /** A ctr command with something on its standard input. */
 export function withInput(args: readonly string[], stdin: string | Buffer): Step {
-  return async (session) => void (await session.ctr(args, { stdin }));
+  return async (session) => void (await session.run(args, { stdin }));
 }
 
 /** A ctr command on a terminal. */

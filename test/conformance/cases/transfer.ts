@@ -73,7 +73,7 @@ export const transferCases: Case[] = [
 function exported(...flags: readonly string[]) {
   return async (session: Session) => {
     const target = path.join(session.scratch, 'transfer.tar');
-    await session.ctr(['images', 'export', '--local=false', ...flags, '$SCRATCH/transfer.tar', IMAGE]);
+    await session.run(['images', 'export', '--local=false', ...flags, '$SCRATCH/transfer.tar', IMAGE]);
     session.note((await runCommand(['tar', '-tf', target])).stdout);
     session.note((await runCommand(['tar', '-xOf', target, 'index.json'])).stdout);
     session.note((await runCommand(['tar', '-xOf', target, 'manifest.json'])).stdout);

@@ -1,31 +1,34 @@
 // Debian's dockerd with gantry-runtime as a further runtime (--add-runtime), on a containerd of its own.
 
-import { installedContainerd } from '../../setup/clients';
+import { INSTALLED_DOCKER, installedContainerd } from '../../setup/clients';
 import { waitFor } from '../../setup/command';
 import { startContainerd, type TestDaemon } from '../../setup/daemons';
+import { Dockerd, WITHOUT_NETWORKS } from '../../setup/dockerd';
 import { describeUnless } from '../../setup/needs';
-import { DOCKER, DOCKERD, startDockerd } from './dockerd';
-import { Engine, missingForEngine } from './engine';
+import { Engine, GANTRY_RUNTIME, missingForEngine } from './engine';
 
 const TIMEOUT_MS = 300_000;
 const MEGABYTE = 2 ** 20;
 
-describeUnless(missingForEngine(DOCKERD, 'package docker.io'))('dockerd', () => {
+describeUnless(missingForEngine(INSTALLED_DOCKER.dockerd, 'package docker.io'))('dockerd', () => {
   let containerd: TestDaemon;
+  let dockerd: Dockerd;
   let docker: Engine;
-  let stop = async () => {};
   const run = (...args: readonly string[]) =>
     docker.call('run', '--rm', '--runtime', 'gantry', ...docker.flags, ...args);
 
   beforeAll(async () => {
     containerd = await startContainerd(await installedContainerd());
-    docker = new Engine('docker', (directory) => [DOCKER, '--host', `unix://${directory}/docker.sock`]);
-    stop = await startDockerd(docker, containerd);
+    dockerd = new Dockerd(INSTALLED_DOCKER, containerd, {
+      args: [...WITHOUT_NETWORKS, '--add-runtime', `gantry=${GANTRY_RUNTIME}`],
+    });
+    docker = new Engine('docker', () => dockerd.command([]));
+    await dockerd.start();
     await docker.must('import', await docker.rootfsTar(), 'box');
   }, TIMEOUT_MS);
 
   afterAll(async () => {
-    await stop();
+    await dockerd.stop();
     await containerd.destroy();
     await docker.remove();
   }, TIMEOUT_MS);

@@ -3,12 +3,12 @@
 import { existsSync, mkdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { gunzipSync, zstdCompressSync } from 'node:zlib';
-import { installedContainerd } from '../../setup/clients';
+import { INSTALLED_DOCKER, installedContainerd } from '../../setup/clients';
 import { mustRun } from '../../setup/command';
 import { startContainerd } from '../../setup/daemons';
+import { Dockerd, WITHOUT_NETWORKS } from '../../setup/dockerd';
 import { describeUnless, needsFile } from '../../setup/needs';
 import { missingForCli, useDaemon } from '../cli/fixture';
-import { DOCKER, DOCKERD, startDockerd } from '../runtime-command/dockerd';
 import { Engine } from '../runtime-command/engine';
 
 const SKOPEO = '/usr/bin/skopeo';
@@ -21,7 +21,7 @@ describeUnless(
     needsFile(SKOPEO, 'package skopeo') ??
     needsFile(UMOCI, 'package umoci') ??
     needsFile(PODMAN, 'package podman') ??
-    needsFile(DOCKERD, 'package docker.io'),
+    needsFile(INSTALLED_DOCKER.dockerd, 'package docker.io'),
 )('archives of images', () => {
   const { daemon, run, archives } = useDaemon();
   let serial = 0;
@@ -145,23 +145,21 @@ describeUnless(
     'docker loads what is exported, and what it saves is imported',
     async () => {
       const containerd = await startContainerd(await installedContainerd());
-      const docker = new Engine('docker', (directory) => [DOCKER, '--host', `unix://${directory}/docker.sock`]);
-      let stop = async () => {};
+      const docker = new Dockerd(INSTALLED_DOCKER, containerd, { args: WITHOUT_NETWORKS });
       try {
-        stop = await startDockerd(docker, containerd);
-        await docker.must('load', '--quiet', '--input', await exported('to-docker.tar'));
-        expect(await docker.must('images', '--format', '{{.Repository}}:{{.Tag}}')).toBe('busybox:latest');
+        await docker.start();
+        await docker.must(['load', '--quiet', '--input', await exported('to-docker.tar')]);
+        expect(await docker.must(['images', '--format', '{{.Repository}}:{{.Tag}}'])).toBe('busybox:latest');
         const path = file('docker-save.tar');
-        await docker.must('save', '--output', path, 'busybox:latest');
+        await docker.must(['save', '--output', path, 'busybox:latest']);
         const plain = await importAndRun(path, 'busybox');
         const again = await importAndRun(path, 'busybox');
         const compressed = await importAndRun(path, 'busybox', '--compress');
         expect(again).toBe(plain);
         expect(compressed).not.toBe(plain);
       } finally {
-        await stop();
+        await docker.stop();
         await containerd.destroy();
-        await docker.remove();
       }
     },
     TIMEOUT_MS,

@@ -1,0 +1,75 @@
+// One dockerd on gantryd or on Debian's containerd, both in a network namespace of their own, and a session that plays
+// docker commands on it.
+
+import path from 'node:path';
+import { BUSYBOX_IMAGE, busyboxDockerArchive } from '../../images/busybox';
+import { installedContainerd, installedDocker } from '../../setup/clients';
+import { startContainerd, startGantryd, type TestDaemon } from '../../setup/daemons';
+import { Dockerd } from '../../setup/dockerd';
+import { TestNetwork } from '../../setup/network';
+import type { Rule } from '../normalise';
+import { Session } from '../session';
+
+const RULES: readonly Rule[] = [
+  // The client gives up a call that it made beside the one that failed, and tells of it or not.
+  [/^time=.* msg="error waiting for container: context canceled"\n/gm, ''],
+  // Containers, networks and what a builder makes have random ids; images are known by their digests.
+  [/(?<!sha256:)\b[0-9a-f]{64}\b/g, 'ID'],
+  [/\b[0-9a-f]{12}\b/g, 'ID'],
+  // Times of the client, of the logs and of `docker ps`.
+  [/\b\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d+)?(Z|[+-]\d\d:\d\d)/g, 'TIME'],
+  [
+    /\b(Less than a second|About a(n hour| minute)|\d+ (seconds?|minutes?|hours?|days?|weeks?|months?|years?))( ago)?/g,
+    'AGE',
+  ],
+];
+
+export interface DockerHost {
+  readonly daemon: TestDaemon;
+  readonly dockerd: Dockerd;
+  readonly network: TestNetwork;
+  readonly session: Session;
+  /** Stops both daemons and removes all that they left. */
+  destroy(): Promise<void>;
+}
+
+/** Starts both daemons and loads the image of the cases. `args` is more command line for dockerd. */
+export async function startDockerHost(
+  kind: 'gantryd' | 'containerd',
+  args: readonly string[] = [],
+): Promise<DockerHost> {
+  const release = await installedDocker();
+  const image = await busyboxDockerArchive();
+  const network = await TestNetwork.open();
+  const { within } = network;
+  let daemon: TestDaemon | undefined;
+  let dockerd: Dockerd | undefined;
+  const destroy = async () => {
+    await dockerd?.stop().catch(() => undefined);
+    await network.close();
+    await daemon?.destroy();
+  };
+  try {
+    daemon = await (kind === 'gantryd'
+      ? startGantryd({ within })
+      : startContainerd(await installedContainerd(), { within }));
+    dockerd = new Dockerd(release, daemon, { within, args: ['--storage-driver', 'overlay2', ...args] });
+    await dockerd.start();
+    await dockerd.must(['load', '--quiet', '--input', image]);
+    return { daemon, dockerd, network, session: dockerSession(dockerd, within), destroy };
+  } catch (error) {
+    await destroy();
+    throw error;
+  }
+}
+
+function dockerSession(dockerd: Dockerd, within: readonly string[]): Session {
+  const { directory, containerd } = dockerd;
+  // In the namespace, where ports are published.
+  const command = (args: readonly string[]) => [...within, ...dockerd.command(args)];
+  return new Session({ name: 'docker', command, rules: RULES }, path.join(directory, 'scratch'), {
+    DOCKER: directory,
+    IMAGE: BUSYBOX_IMAGE,
+    NS: containerd.namespace,
+  });
+}
