@@ -1,8 +1,9 @@
 // What a snapshotter is: root file systems by key, as mounts. Keys and names are those of one namespace; kinds and rules
-// are containerd's (wire/semantics.md, Snapshots). Implementations: LocalSnapshotter over a driver for directories of
+// are those of containerd's Snapshots service. Implementations: LocalSnapshotter over a driver for directories of
 // this machine, ProxySnapshotter over a plug-in's socket. Records are always the daemon's; only mounts(), update() and what
 // makes or measures data can wait for somebody else.
 
+import { isNotFound } from '../proto/errors';
 import type { Mount } from '../runtime-native/index';
 
 /** view and active snapshots have keys, committed ones names; both share one space. */
@@ -123,4 +124,15 @@ export interface Snapshotter {
 
   /** Gives up connections; the snapshotter is not used afterwards. */
   close?(): void;
+}
+
+/** Whether the namespace has a snapshot of this name or key. */
+export function hasSnapshot(snapshotter: Pick<Snapshotter, 'stat'>, namespace: string, key: string): boolean {
+  try {
+    snapshotter.stat(namespace, key);
+    return true;
+  } catch (error) {
+    if (isNotFound(error)) return false;
+    throw error;
+  }
 }

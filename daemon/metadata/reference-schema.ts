@@ -1,5 +1,5 @@
 // The references table of garbage collection, kept by triggers so that no writer of a record can forget it. One row
-// is one edge of the graph: `from` keeps `to` alive. wire/labels.md of the API names the labels; structural edges
+// is one edge of the graph: `from` keeps `to` alive. The labels are containerd's gc.ref labels; structural edges
 // (image target, snapshot parent, container snapshot, expected blob of an ingest) come from the records' own columns.
 
 /** The pseudo node that keeps what carries a gc.root label. */

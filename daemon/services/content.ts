@@ -1,5 +1,5 @@
 // containerd.services.content.v1: blobs and ingests over gRPC. The rules of a Write stream are those of containerd's
-// content server (wire/semantics.md); the bytes are content/'s.
+// content server; the bytes are content/'s.
 
 import type { FileHandle } from 'node:fs/promises';
 import { alreadyExists, dataLoss, invalidArgument, messageOf, outOfRange } from '../../proto/errors';

@@ -1,6 +1,6 @@
 // containerd.services.snapshots.v1.Snapshots: leases, events and streams around the snapshotters.
 
-import { invalidArgument, isAlreadyExists, isNotFound, messageOf, unknown } from '../../proto/errors';
+import { invalidArgument, isAlreadyExists, messageOf, unknown } from '../../proto/errors';
 import { SnapshotCommit, SnapshotPrepare, SnapshotRemove } from '../../proto/generated/containerd.events';
 import {
   type Info,
@@ -11,7 +11,13 @@ import {
   SnapshotsService,
 } from '../../proto/generated/containerd.services.snapshots.v1';
 import { toTimestamp } from '../../proto/time';
-import { type SnapshotInfo, type SnapshotKind, type Snapshotter, TARGET_LABEL } from '../../snapshotter/snapshotter';
+import {
+  hasSnapshot,
+  type SnapshotInfo,
+  type SnapshotKind,
+  type Snapshotter,
+  TARGET_LABEL,
+} from '../../snapshotter/snapshotter';
 import type { EventBus } from '../events/bus';
 import { type CallContext, defineService, type Service } from '../grpc/handler';
 import type { Database } from '../metadata/database';
@@ -145,18 +151,8 @@ async function create(
   } catch (error) {
     if (isAlreadyExists(error)) {
       const target = labels[TARGET_LABEL];
-      db.transaction(() => attach(target && exists(snapshotter, namespace, target) ? target : key));
+      db.transaction(() => attach(target && hasSnapshot(snapshotter, namespace, target) ? target : key));
     }
-    throw error;
-  }
-}
-
-function exists(snapshotter: Snapshotter, namespace: string, key: string): boolean {
-  try {
-    snapshotter.stat(namespace, key);
-    return true;
-  } catch (error) {
-    if (isNotFound(error)) return false;
     throw error;
   }
 }

@@ -4,7 +4,7 @@
 import { failedPrecondition, isNotFound, messageOf } from '../../proto/errors';
 import { SnapshotRemove } from '../../proto/generated/containerd.events';
 import type { OCIRegistry } from '../../proto/generated/containerd.types.transfer';
-import type { Snapshotter } from '../../snapshotter/snapshotter';
+import { hasSnapshot, type Snapshotter } from '../../snapshotter/snapshotter';
 import { FileDigests } from '../content/file-digests';
 import { algorithmOf } from '../content/hasher';
 import type { EventBus } from '../events/bus';
@@ -239,9 +239,9 @@ class Verification {
   /** For each of them what is wrong with it. */
   async #snapshotFlaws(snapshotter: Snapshotter, names: readonly string[]): Promise<(string | undefined)[]> {
     const { namespace } = this.#owner;
-    const lost = new Set((await snapshotter.lost()).filter((one) => one.namespace === namespace).map(({ key }) => key));
+    const lost = await lostKeys(snapshotter, namespace);
     return names.map((name) => {
-      if (!isRecorded(snapshotter, namespace, name)) return 'the namespace has no such snapshot';
+      if (!hasSnapshot(snapshotter, namespace, name)) return 'the namespace has no such snapshot';
       return lost.has(name) ? 'its directory is gone' : undefined;
     });
   }
@@ -262,12 +262,12 @@ class Verification {
   async #removeLost(snapshotter: Snapshotter, chain: readonly string[]): Promise<void> {
     const { db, events } = this.#parts;
     const { namespace } = this.#owner;
-    const lost = new Set((await snapshotter.lost()).filter((one) => one.namespace === namespace).map(({ key }) => key));
+    const lost = await lostKeys(snapshotter, namespace);
     const lowest = chain.findIndex((name) => lost.has(name));
     if (lowest < 0) return;
     db.transaction(() => {
       for (const key of chain.slice(lowest).reverse()) {
-        if (!isRecorded(snapshotter, namespace, key)) continue;
+        if (!hasSnapshot(snapshotter, namespace, key)) continue;
         const event = { key, snapshotter: snapshotter.name };
         const within = () => events.publish(namespace, '/snapshot/remove', SnapshotRemove, event);
         snapshotter.remove(namespace, key, { within });
@@ -280,14 +280,10 @@ function partOf(blob: ImageDescriptor): Pick<ImageFinding, 'kind' | 'key' | 'siz
   return { kind: roleOfBlob(blob), key: blob.digest, sizeBytes: blob.size };
 }
 
-function isRecorded(snapshotter: Snapshotter, namespace: string, key: string): boolean {
-  try {
-    snapshotter.stat(namespace, key);
-    return true;
-  } catch (error) {
-    if (isNotFound(error)) return false;
-    throw error;
-  }
+/** Recorded snapshots of the namespace whose data is gone. */
+async function lostKeys(snapshotter: Snapshotter, namespace: string): Promise<Set<string>> {
+  const lost = await snapshotter.lost();
+  return new Set(lost.filter((one) => one.namespace === namespace).map(({ key }) => key));
 }
 
 function ignoreNotFound(error: unknown): undefined {

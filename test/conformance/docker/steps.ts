@@ -15,6 +15,12 @@ export function idle(name: string, ...flags: readonly string[]): Step[] {
   return [['run', '-d', '--name', name, ...flags, '$IMAGE', 'sh', '-c', script], ready(name)];
 }
 
+/** `docker run` of what takes more memory than it may have. */
+export function greedy(name: string): string[] {
+  const limits = ['-m', '16m', '--memory-swap', '16m'];
+  return ['run', '--name', name, ...limits, '$IMAGE', 'sh', '-c', 'x=a; while :; do x=$x$x; done'];
+}
+
 export function ready(name: string): Step {
   return async (session) => {
     await session.quietly(['exec', name, 'sh', '-c', 'until [ -e /dev/shm/ready ]; do sleep 0.02; done']);

@@ -1,7 +1,7 @@
 // Cases about events and what the daemon tells of itself.
 
 import type { Case } from '../../session';
-import { idle, inState, ready, remove, until } from '../steps';
+import { greedy, idle, inState, ready, remove, until } from '../steps';
 
 const EVENTS = ['events', '--since', '1h', '--until', '0s', '--filter', 'type=container', '--format'];
 
@@ -42,19 +42,7 @@ export const eventsCases: Case[] = [
   {
     name: 'events: out of memory',
     steps: [
-      [
-        'run',
-        '--name',
-        'greedy-2',
-        '-m',
-        '16m',
-        '--memory-swap',
-        '16m',
-        '$IMAGE',
-        'sh',
-        '-c',
-        'x=a; while :; do x=$x$x; done',
-      ],
+      greedy('greedy-2'),
       until([...EVENTS, '{{.Action}}', '--filter', 'container=greedy-2'], /^die$/m),
       [...EVENTS, '{{.Action}} {{index .Actor.Attributes "exitCode"}}', '--filter', 'container=greedy-2'],
       remove('greedy-2'),

@@ -1,7 +1,7 @@
 // Cases about limits, and about what a container uses.
 
 import type { Case } from '../../session';
-import { idle, inState, remove, sh, show } from '../steps';
+import { greedy, idle, inState, remove, sh, show } from '../steps';
 
 const CGROUP = '/sys/fs/cgroup';
 const values = (...files: readonly string[]) => `cd ${CGROUP}; for f in ${files.join(' ')}; do echo $f $(cat $f); done`;
@@ -60,19 +60,7 @@ export const resourcesCases: Case[] = [
   {
     name: 'resources: out of memory',
     steps: [
-      [
-        'run',
-        '--name',
-        'greedy',
-        '-m',
-        '16m',
-        '--memory-swap',
-        '16m',
-        '$IMAGE',
-        'sh',
-        '-c',
-        'x=a; while :; do x=$x$x; done',
-      ],
+      greedy('greedy'),
       show('greedy', '.State.OOMKilled', '.State.ExitCode', '.State.Status'),
       remove('greedy'),
       [
