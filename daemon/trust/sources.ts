@@ -19,6 +19,8 @@ export interface SignatureSource {
   read(descriptor: ImageDescriptor, signal: AbortSignal): Promise<Buffer>;
 }
 
+/** cosign 2 lists its bundles by the type of their configuration, which is empty. */
+const UNKNOWN = 'application/vnd.oci.empty.v1+json';
 /** Of a manifest or a signature; real ones have some kilobytes. */
 const BYTES_MAX = 1 << 20;
 
@@ -98,7 +100,8 @@ export function referrersTag(digest: string): string {
 /** Not known to be something else, such as a bill of materials. */
 function mayBeSignature(manifest: { readonly mediaType: string; readonly artifactType?: string }): boolean {
   if (roleOf(manifest.mediaType) !== 'manifest') return false;
-  return manifest.artifactType === undefined || isSignatureType(manifest.artifactType);
+  const { artifactType = UNKNOWN } = manifest;
+  return artifactType === UNKNOWN || isSignatureType(artifactType);
 }
 
 function bounded(descriptor: ImageDescriptor): ImageDescriptor {

@@ -42,6 +42,11 @@ export async function unpackedContainerd(): Promise<ContainerdRelease> {
   };
 }
 
+/** The program that signs images, of Debian 13. */
+export async function unpackedCosign(): Promise<string> {
+  return path.join(await ensureUnpacked('trixie', ['cosign']), 'usr', 'bin', 'cosign');
+}
+
 /** A dockerd release with its client. */
 export interface DockerRelease {
   readonly version: string;

@@ -4,11 +4,11 @@
 import { busyboxDockerArchive, busyboxImage } from '../images/busybox';
 import { debianImage } from '../images/debian';
 import { LAYERED, type LayeredName, layeredImage } from '../images/layered';
-import { installedContainerd, unpackedContainerd, unpackedCriu } from './clients';
+import { installedContainerd, unpackedContainerd, unpackedCosign, unpackedCriu } from './clients';
 
 async function main(): Promise<void> {
   await installedContainerd();
-  await Promise.all([unpackedContainerd(), unpackedCriu(), busyboxImage(), debianImage()]);
+  await Promise.all([unpackedContainerd(), unpackedCriu(), unpackedCosign(), busyboxImage(), debianImage()]);
   await busyboxDockerArchive();
   for (const name of Object.keys(LAYERED)) await layeredImage(name as LayeredName);
 }
