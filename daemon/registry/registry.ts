@@ -150,11 +150,14 @@ export class Registry {
     return { digest, sizeBytes: totalBytes };
   }
 
-  /** Sends a blob or, if the media type is that of a manifest or index, a manifest. What the registry has is not sent. */
+  /**
+   * Sends a blob or, if the media type is that of a manifest or index, a manifest. What the registry has is not sent.
+   * @param source undefined: it is not here; NOT_FOUND unless the registry has it
+   */
   async push(
     reference: Reference,
     descriptor: Descriptor,
-    source: PushSource,
+    source: PushSource | undefined,
     options: PushOptions,
   ): Promise<PushOutcome> {
     checkDigest(descriptor.digest);
@@ -212,10 +215,11 @@ export class Registry {
     const doing = `push ${repository}${object === digest ? '@' : ':'}${object}`;
     const place = { host: endpoint.host, doing };
     const path = `${repository}/manifests/${object}`;
-    const body = proved(place, await readFile(source.path), descriptor);
+    const body = source && proved(place, await readFile(source.path), descriptor);
     const head = await ask({ method: 'HEAD', path, doing, headers: { accept: acceptOf(mediaType) }, canPush: true });
     const known = head.headers['docker-content-digest'] ?? (object === digest ? digest : '');
     if (head.status === 200 && known === digest) return 'exists';
+    if (body === undefined) throw isNowhere(place);
     const answer = await ask({
       method: 'PUT',
       path,
@@ -239,7 +243,9 @@ export class Registry {
     const doing = `push ${repository}@${digest}`;
     const head = await ask({ method: 'HEAD', path: `${repository}/blobs/${digest}`, doing, canPush: true });
     if (head.status === 200) return 'exists';
-    if (head.status === 401 || head.status === 403) throw statusError({ host: endpoint.host, doing }, head);
+    const place = { host: endpoint.host, doing };
+    if (head.status === 401 || head.status === 403) throw statusError(place, head);
+    if (source === undefined) throw isNowhere(place);
     const { mountFrom = [], signal, onProgress } = options;
     const { thread, limits } = this.#parts;
     const sizeBytes = Number(totalBytes);
@@ -357,10 +363,14 @@ interface Purpose {
 interface Push {
   readonly reference: Reference;
   readonly descriptor: Descriptor;
-  readonly source: PushSource;
+  readonly source: PushSource | undefined;
   readonly options: PushOptions;
   readonly endpoint: Endpoint;
   readonly ask: Asker;
+}
+
+function isNowhere(place: Place): RegistryError {
+  return failureAt(place, 'not found', 'it is neither here nor there: pull all platforms first, or push one');
 }
 
 function contextOf(authorize: Authorize, signal: AbortSignal) {

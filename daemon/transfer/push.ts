@@ -1,9 +1,8 @@
 // ImageStore to OCIRegistry: an image with all that it leads to. What a manifest names goes before it, the tag last.
 
-import { isErrno, notFound } from '../../proto/errors';
 import type { ImageStore, OCIRegistry } from '../../proto/generated/containerd.types.transfer';
 import { labelBlob } from '../images/blobs';
-import { type ImageDescriptor, roleOfBlob } from '../images/documents';
+import type { ImageDescriptor } from '../images/documents';
 import { childrenOf, findManifest, hasBlob } from '../images/graph';
 import { targetOf } from '../images/image-records';
 import { isNonDistributable } from '../images/media-types';
@@ -95,21 +94,13 @@ class PushedImage {
     const { client, reference } = this.#remote;
     const isHere = hasBlob(content, namespace, blob);
     const labels = isHere ? content.blobs.get(namespace, blob.digest).labels : {};
-    const source = { path: content.blobPath(blob.digest) };
-    const outcome = await client
-      .push(reference, remoteDescriptor(blob), source, {
-        signal,
-        byDigest,
-        mountFrom: mountCandidates(reference, labels),
-        onProgress: ({ offsetBytes }) => this.#progress.bytes(blob, Number(offsetBytes)),
-      })
-      .catch((error: unknown) => {
-        if (isHere || !isErrno(error, 'ENOENT')) throw error;
-        throw notFound(
-          `content ${blob.digest} (${roleOfBlob(blob)}) is neither here nor at the registry: pull all platforms, or push one`,
-          { cause: error },
-        );
-      });
+    const source = isHere ? { path: content.blobPath(blob.digest) } : undefined;
+    const outcome = await client.push(reference, remoteDescriptor(blob), source, {
+      signal,
+      byDigest,
+      mountFrom: mountCandidates(reference, labels),
+      onProgress: ({ offsetBytes }) => this.#progress.bytes(blob, Number(offsetBytes)),
+    });
     if (isHere) {
       const { key, value } = sourceLabel(reference, labels);
       labelBlob(content, namespace, blob.digest, { [key]: value });

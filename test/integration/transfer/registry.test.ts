@@ -308,6 +308,25 @@ describeUnless(missingForCli() ?? missingForRegistry())('pull and push', () => {
   );
 
   test(
+    'what is not here is pushed only where the registry has it',
+    async () => {
+      const [name, namespace] = [`${server.host}/test/partly:1`, fresh()];
+      const { layers } = await publish('test/partly:1', [[['a', 'partly']]]);
+      expect((await run('-n', namespace, 'pull', name)).code).toBe(0);
+      expect((await run('-n', namespace, 'content', 'rm', layers[0] ?? '')).code).toBe(0);
+
+      expect(await run('-n', namespace, 'push', name)).toMatchObject({ code: 0, stderr: '' });
+      const elsewhere = await run('-n', namespace, 'push', name, `${server.host}/test/nowhere:1`);
+
+      expect({ code: elsewhere.code, stderr: elsewhere.stderr }).toEqual({
+        code: 4,
+        stderr: expect.stringContaining(`push test/nowhere@${layers[0]}: it is neither here nor there`),
+      });
+    },
+    TIMEOUT_MS,
+  );
+
+  test(
     'a registry that wants a login gets the one that is given, and no other registry does',
     async () => {
       const guarded = await RegistryServer.start(join(daemon.directory, 'guarded'), { users: { me: 'se:cret' } });
