@@ -82,6 +82,7 @@ export async function startDaemon(config: Config, log: Logger, onFatal: (error: 
     tasks,
     registries,
     trust,
+    log,
     version: readVersion(),
     introspection: {
       root,

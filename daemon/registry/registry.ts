@@ -9,6 +9,7 @@ import { type Asker, acceptOf, descriptorOf, hashAs, proved } from './documents'
 import { endpointsOf, type HostEndpoint } from './hosts';
 import { together } from './http/download';
 import { type Capability, type Endpoint, urlAt } from './http/endpoint';
+import type { EngineContext } from './http/engine';
 import type { Authorize } from './http/exchange';
 import { contentError, failureAt, type Place, RegistryError, statusError } from './http/failure';
 import type { PaceLimits } from './http/pace';
@@ -141,11 +142,9 @@ export class Registry {
     await thread.run(
       'download',
       { sources, path: target.path, digest, sizeBytes: Number(totalBytes), doing, limits },
-      {
-        signal,
-        authorize: this.#authorize(reference),
-        onProgress: (offset) => onProgress?.({ offsetBytes: BigInt(offset), totalBytes }),
-      },
+      this.#context(this.#authorize(reference), signal, (offset) =>
+        onProgress?.({ offsetBytes: BigInt(offset), totalBytes }),
+      ),
     );
     return { digest, sizeBytes: totalBytes };
   }
@@ -252,11 +251,9 @@ export class Registry {
     return thread.run(
       'upload',
       { endpoint, repository, digest, sizeBytes, path: source.path, mountFrom, doing, limits },
-      {
-        signal,
-        authorize: this.#authorize(reference),
-        onProgress: (offset) => onProgress?.({ offsetBytes: BigInt(offset), totalBytes }),
-      },
+      this.#context(this.#authorize(reference), signal, (offset) =>
+        onProgress?.({ offsetBytes: BigInt(offset), totalBytes }),
+      ),
     );
   }
 
@@ -315,7 +312,7 @@ export class Registry {
       await this.#parts.thread.run(
         'ask',
         { ...call, attemptsMax: 1 },
-        contextOf(async () => undefined, signal),
+        this.#context(async () => undefined, signal),
       );
     } catch (error) {
       signal.throwIfAborted();
@@ -333,8 +330,16 @@ export class Registry {
       const scope = canPush ? pushScope(reference.repository) : pullScope(reference.repository);
       const url = urlAt(endpoint, path, query);
       const question = { ...call, endpoint, url, scopes: [scope], bytesMax: DOCUMENT_BYTES_MAX };
-      return this.#parts.thread.run('ask', question, contextOf(authorize, signal));
+      return this.#parts.thread.run('ask', question, this.#context(authorize, signal));
     };
+  }
+
+  #context(
+    authorize: Authorize,
+    signal: AbortSignal,
+    onProgress: EngineContext['onProgress'] = () => {},
+  ): EngineContext {
+    return { authorize, signal, onProgress, watch: this.#parts.watch };
   }
 
   #authorize({ text }: Reference): Authorize {
@@ -344,7 +349,7 @@ export class Registry {
       authorizer = new Authorizer({
         reference: text,
         credentials,
-        ask: (question, authorize, signal) => thread.run('ask', question, contextOf(authorize, signal)),
+        ask: (question, authorize, signal) => thread.run('ask', question, this.#context(authorize, signal)),
       });
       this.#authorizers.set(text, authorizer);
     }
@@ -371,10 +376,6 @@ interface Push {
 
 function isNowhere(place: Place): RegistryError {
   return failureAt(place, 'not found', 'it is neither here nor there: pull all platforms first, or push one');
-}
-
-function contextOf(authorize: Authorize, signal: AbortSignal) {
-  return { authorize, signal, onProgress: () => {} };
 }
 
 function pullScope(repository: string): string {

@@ -41,7 +41,8 @@ export class RegistryThread {
     job: EngineJobs[N]['job'],
     context: EngineContext,
   ): Promise<EngineJobs[N]['result']> {
-    const { signal } = context;
+    const { signal, watch } = context;
+    const watched = watch && { requests: watch.requests, connections: watch.connections };
     signal.throwIfAborted();
     if (this.#isClosed) throw unavailable('registry: daemon is stopping');
     const worker = this.#started();
@@ -52,7 +53,7 @@ export class RegistryThread {
     try {
       return await new Promise<EngineJobs[N]['result']>((resolve, reject) => {
         this.#jobs.set(id, { context, resolve, reject });
-        worker.postMessage({ type: 'start', id, name, job } satisfies ToEngine);
+        worker.postMessage({ type: 'start', id, name, job, watched } satisfies ToEngine);
       });
     } catch (error) {
       signal.throwIfAborted();
@@ -99,6 +100,9 @@ export class RegistryThread {
         break;
       case 'progress':
         pending?.context.onProgress(message.offsetBytes);
+        break;
+      case 'http':
+        pending?.context.watch?.tell(message.text);
         break;
       default:
         void this.#authorize(message.request, message.wanted, pending?.context);

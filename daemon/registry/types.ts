@@ -1,5 +1,7 @@
 // What the registry client takes and gives. Shapes only; all of them can be sent to a worker thread, but for functions.
 
+import type { HttpWatch } from './http/watch';
+
 /** What an image's name says: `HOST/REPOSITORY[:TAG][@DIGEST]`. Made by parseReference() and normalizeReference(). */
 export interface Reference {
   /** With the port, if the name has one. */
@@ -94,4 +96,6 @@ export interface RegistryOptions {
   /** Sent with every request to a registry, not to where it redirects. */
   readonly headers?: Readonly<Record<string, string>>;
   readonly credentials?: CredentialsSource;
+  /** Is told what goes over HTTP. */
+  readonly watch?: HttpWatch;
 }

@@ -8,6 +8,7 @@ import type { Collector } from '../gc/collector';
 import type { Service } from '../grpc/handler';
 import { ImageRecords } from '../images/image-records';
 import { Unpacker } from '../images/unpack';
+import type { Logger } from '../log';
 import type { Database } from '../metadata/database';
 import type { Registries } from '../registry/registries';
 import { Streams } from '../streaming/streams';
@@ -42,12 +43,13 @@ export interface ServiceParts {
   readonly registries: Registries;
   /** Undefined: every image is accepted. */
   readonly trust: Trust | undefined;
+  readonly log: Logger;
   readonly introspection: IntrospectionDeps;
   readonly version: { readonly version: string; readonly revision: string };
 }
 
 export function buildServices(parts: ServiceParts): Service[] {
-  const { db, events, content, collector, diff, snapshotters, tasks, registries, trust } = parts;
+  const { db, events, content, collector, diff, snapshotters, tasks, registries, trust, log } = parts;
   const { introspection, version } = parts;
   const streams = new Streams(db);
   collector.addSweeper({
@@ -65,6 +67,7 @@ export function buildServices(parts: ServiceParts): Service[] {
     unpacker: new Unpacker({ db, events, diff, snapshotters }),
     registries,
     trust,
+    log,
   };
   const services: Service[] = [
     versionService(version.version, version.revision),

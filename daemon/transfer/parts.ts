@@ -4,6 +4,7 @@ import type { ContentStore } from '../content/store';
 import type { Owner } from '../images/blobs';
 import type { ImageRecords } from '../images/image-records';
 import type { Unpacker } from '../images/unpack';
+import type { Logger } from '../log';
 import type { Database } from '../metadata/database';
 import type { Registries } from '../registry/registries';
 import type { Streams } from '../streaming/streams';
@@ -19,6 +20,7 @@ export interface TransferParts {
   readonly registries: Registries;
   /** Undefined: every image is accepted. */
   readonly trust: Trust | undefined;
+  readonly log: Logger;
 }
 
 /** One call. */

@@ -25,7 +25,7 @@ export async function pullImage(
   store: ImageStore,
   call: TransferCall,
 ): Promise<void> {
-  const remote = openRemote(parts, source, call);
+  await using remote = openRemote(parts, source, call);
   const { report, owner } = call;
   report.tell({ event: `Resolving from ${remote.title}` });
   const target = await resolve(remote, owner.signal);

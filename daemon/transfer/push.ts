@@ -29,7 +29,7 @@ export async function pushImage(
     source.platforms.length === 0
       ? image
       : await findManifest(content, owner.namespace, image, exactly(source.platforms));
-  const remote = openRemote(parts, destination, call);
+  await using remote = openRemote(parts, destination, call);
   report.tell({ event: `Pushing to ${remote.title}` });
   report.tell({ event: 'pushing content', name: source.name, descriptor: target });
 

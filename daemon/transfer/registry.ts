@@ -7,6 +7,7 @@ import {
   AuthRequest,
   AuthResponse,
   AuthType,
+  HTTPDebug,
   type OCIRegistry,
   type RegistryResolver,
 } from '../../proto/generated/containerd.types.transfer';
@@ -16,9 +17,11 @@ import type { Registry } from '../registry/registry';
 import type { Credentials, CredentialsSource, Descriptor, Reference, RegistryOptions } from '../registry/types';
 import type { Stream } from '../streaming/stream';
 import type { Streams } from '../streaming/streams';
+import { type HttpLog, loggedHttp, StreamedHttpLog } from './http-log';
 import type { TransferParts } from './parts';
 
-export interface RemoteImage {
+/** Disposed of when nothing more is asked of it. */
+export interface RemoteImage extends AsyncDisposable {
   readonly reference: Reference;
   readonly client: Registry;
   /** As progress names it. */
@@ -27,13 +30,26 @@ export interface RemoteImage {
 
 /** @throws INVALID_ARGUMENT for a bad reference or scheme, NOT_FOUND for a stream that is not open */
 export function openRemote(
-  { registries, streams }: Pick<TransferParts, 'registries' | 'streams'>,
+  { registries, streams, log }: Pick<TransferParts, 'registries' | 'streams' | 'log'>,
   source: OCIRegistry,
   { owner }: { readonly owner: { readonly namespace: string } },
 ): RemoteImage {
   const reference = parseReference(source.reference);
-  const client = registries.open(registryOptions(streams, owner.namespace, source.resolver));
-  return { reference, client, title: `OCI Registry (${reference.text})` };
+  const { httpDebug = HTTPDebug.DISABLED, logsStream = '' } = source.resolver ?? {};
+  const options = registryOptions(streams, owner.namespace, source.resolver);
+  const title = `OCI Registry (${reference.text})`;
+  if (httpDebug === HTTPDebug.DISABLED) {
+    return { reference, client: registries.open(options), title, [Symbol.asyncDispose]: async () => {} };
+  }
+  const http: HttpLog =
+    logsStream === '' ? loggedHttp(log, reference.text) : new StreamedHttpLog(streams.get(owner.namespace, logsStream));
+  const watch = {
+    requests: httpDebug !== HTTPDebug.TRACE,
+    connections: httpDebug !== HTTPDebug.DEBUG,
+    tell: (text: string) => http.write(text),
+  };
+  const client = registries.open({ ...options, watch });
+  return { reference, client, title, [Symbol.asyncDispose]: () => http[Symbol.asyncDispose]() };
 }
 
 /** What a client says about hosts. @throws INVALID_ARGUMENT for a bad scheme, NOT_FOUND for a stream that is not open */

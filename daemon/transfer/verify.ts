@@ -61,13 +61,14 @@ export async function* verifyImage(
   target: ImageDescriptor,
   options: VerifyOptions,
 ): AsyncGenerator<ImageFinding> {
-  await using digests = new FileDigests();
-  yield* new Verification(parts, digests, options).run(target);
+  await using closing = new AsyncDisposableStack();
+  yield* new Verification(parts, closing, options).run(target);
 }
 
 class Verification {
   readonly #parts: VerifyParts;
   readonly #digests: FileDigests;
+  readonly #closing: AsyncDisposableStack;
   readonly #owner: Owner;
   readonly #platforms: PlatformChoice | undefined;
   readonly #source: OCIRegistry | undefined;
@@ -77,9 +78,10 @@ class Verification {
   readonly #read = new Map<string, boolean>();
   #hasLayers = false;
 
-  constructor(parts: VerifyParts, digests: FileDigests, { owner, platforms, source }: VerifyOptions) {
+  constructor(parts: VerifyParts, closing: AsyncDisposableStack, { owner, platforms, source }: VerifyOptions) {
     this.#parts = parts;
-    this.#digests = digests;
+    this.#digests = closing.use(new FileDigests());
+    this.#closing = closing;
     this.#owner = owner;
     this.#platforms = platforms;
     this.#source = source;
@@ -171,7 +173,8 @@ class Verification {
   #openFetcher(source: OCIRegistry): Fetcher {
     const owner = this.#owner;
     const progress = new BlobProgress(new ProgressReport(), source.reference, 'downloading');
-    return new Fetcher(this.#parts.content, openRemote(this.#parts, source, { owner }), { owner, progress });
+    const remote = this.#closing.use(openRemote(this.#parts, source, { owner }));
+    return new Fetcher(this.#parts.content, remote, { owner, progress });
   }
 
   async #flawOf({ digest, size }: ImageDescriptor): Promise<Flaw | undefined> {

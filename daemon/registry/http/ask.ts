@@ -1,6 +1,6 @@
 // Requests with small answers: manifests, tokens, checks. Bounded in bytes and time, and tried again where that may help.
 
-import type { Connections } from './connections';
+import type { Requester } from './connections';
 import { type Authorize, drain, errorAnswer, exchange, type HttpAnswer, type HttpRequest, placeOf } from './exchange';
 import { failureAt, networkError, statusError } from './failure';
 import { QUESTION_RETRIES, withRetries } from './retry';
@@ -30,7 +30,7 @@ const ANSWER_TIMEOUT_MS = 120_000;
  * @throws RegistryError, the signal's reason
  */
 export function ask(
-  connections: Connections,
+  connections: Requester,
   question: Question,
   authorize: Authorize,
   signal: AbortSignal,
@@ -44,7 +44,7 @@ export function ask(
 }
 
 async function once(
-  connections: Connections,
+  connections: Requester,
   question: Question,
   authorize: Authorize,
   signal: AbortSignal,
@@ -61,7 +61,10 @@ async function once(
       authorize,
       both,
     );
-    return { ...answer, body: await content(answer, question) };
+    const received = await content(answer, question);
+    // Tokens are asked for without a scope of their own.
+    if ((question.scopes?.length ?? 0) > 0) connections.onDocument?.(answer.body, received);
+    return { ...answer, body: received };
   } catch (error) {
     signal.throwIfAborted();
     if (limit.signal.aborted) {

@@ -16,6 +16,24 @@ export interface SentRequest {
   readonly body: Uint8Array | Readable | undefined;
   /** From the end of the request to the headers of its answer. */
   readonly headersTimeoutMs: number;
+  /** Called with the connection that it goes over. */
+  readonly onSocket?: (socket: Socket, isKept: boolean) => void;
+}
+
+/** Sends requests. */
+export interface Requester {
+  /**
+   * Resolves with the headers of the answer; its body is the caller's to read or destroy.
+   * @throws errors of the network, and of the signal
+   */
+  request(
+    url: URL,
+    settings: Pick<Endpoint, 'tls' | 'connectTimeoutMs'>,
+    request: SentRequest,
+    signal: AbortSignal,
+  ): Promise<http.IncomingMessage>;
+  /** Is shown documents that came, by those who have read them. */
+  onDocument?(answer: http.IncomingMessage, body: Uint8Array): void;
 }
 
 /** Headers of one answer, all together. */
@@ -31,7 +49,7 @@ const AUTHORITY_FILES = [
   '/etc/ssl/cert.pem',
 ];
 
-export class Connections {
+export class Connections implements Requester {
   readonly #environment: ProxyEnvironment;
   readonly #perHostMax: number;
   readonly #agents = new Map<string, http.Agent>();
@@ -42,19 +60,16 @@ export class Connections {
     this.#perHostMax = perHostMax;
   }
 
-  /**
-   * Resolves with the headers of the answer; its body is the caller's to read or destroy.
-   * @throws errors of the network, and of the signal
-   */
   request(
     url: URL,
     { tls, connectTimeoutMs }: Pick<Endpoint, 'tls' | 'connectTimeoutMs'>,
-    { method, headers, body, headersTimeoutMs }: SentRequest,
+    { method, headers, body, headersTimeoutMs, onSocket }: SentRequest,
     signal: AbortSignal,
   ): Promise<http.IncomingMessage> {
     const agent = this.#agentFor(url, tls, connectTimeoutMs);
     const options = { agent, method, headers, signal, maxHeaderSize: HEADER_BYTES_MAX, insecureHTTPParser: false };
     const request = (url.protocol === 'https:' ? https : http).request(url, options);
+    if (onSocket !== undefined) request.once('socket', (socket) => onSocket(socket, request.reusedSocket));
     limitConnecting(request, connectTimeoutMs);
     limitWaiting(request, headersTimeoutMs);
     return new Promise((resolve, reject) => {

@@ -3,7 +3,7 @@
 import { isNotFound } from '../../../proto/errors';
 import { explainFullDisk } from '../../content/ingest-file';
 import { BlobFile } from './blob-file';
-import type { Connections } from './connections';
+import type { Requester } from './connections';
 import type { Endpoint } from './endpoint';
 import { type Authorize, errorAnswer, exchange, type HttpAnswer } from './exchange';
 import { contentError, failureAt, type Place, printable, RegistryError, statusError } from './failure';
@@ -30,7 +30,7 @@ export interface DownloadJob {
 }
 
 export interface DownloadContext {
-  readonly connections: Connections;
+  readonly connections: Requester;
   readonly budget: RangeBudget;
   readonly authorize: Authorize;
   readonly signal: AbortSignal;

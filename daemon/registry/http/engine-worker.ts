@@ -24,7 +24,7 @@ function send(message: FromEngine): void {
   parentPort?.postMessage(message);
 }
 
-async function start({ id, name, job }: Extract<ToEngine, { type: 'start' }>): Promise<void> {
+async function start({ id, name, job, watched }: Extract<ToEngine, { type: 'start' }>): Promise<void> {
   const stop = new AbortController();
   jobs.set(id, stop);
   const progress = new ProgressReport(id);
@@ -33,6 +33,7 @@ async function start({ id, name, job }: Extract<ToEngine, { type: 'start' }>): P
       authorize: (wanted, signal) => authorize(id, wanted, signal),
       signal: stop.signal,
       onProgress: (offsetBytes) => progress.update(offsetBytes),
+      watch: watched && { ...watched, tell: (text) => send({ type: 'http', id, text }) },
     });
     progress.flush();
     send({ type: 'done', id, result });

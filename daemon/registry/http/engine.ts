@@ -8,6 +8,7 @@ import type { Authorize } from './exchange';
 import type { ProxyEnvironment } from './proxy';
 import { RangeBudget } from './ranges';
 import { type UploadJob, upload } from './upload';
+import { type HttpWatch, WatchedConnections } from './watch';
 
 export interface EngineOptions {
   readonly proxies: ProxyEnvironment;
@@ -19,6 +20,8 @@ export interface EngineContext {
   readonly authorize: Authorize;
   readonly signal: AbortSignal;
   readonly onProgress: (offsetBytes: number) => void;
+  /** Who wants to see what goes over HTTP. */
+  readonly watch?: HttpWatch | undefined;
 }
 
 /** Jobs and what they give. All of it is plain data. */
@@ -44,10 +47,12 @@ export class Engine {
     job: EngineJobs[N]['job'],
     context: EngineContext,
   ): Promise<EngineJobs[N]['result']> {
-    const shared = { ...context, connections: this.#connections, budget: this.#budget };
+    const { authorize, signal, onProgress, watch } = context;
+    const connections = watch === undefined ? this.#connections : new WatchedConnections(this.#connections, watch);
+    const shared = { authorize, signal, onProgress, connections, budget: this.#budget };
     switch (name) {
       case 'ask':
-        return ask(this.#connections, job as Question, context.authorize, context.signal);
+        return ask(connections, job as Question, authorize, signal);
       case 'download':
         await download(job as DownloadJob, shared);
         return undefined;

@@ -3,7 +3,7 @@
 
 import type { IncomingHttpHeaders, IncomingMessage } from 'node:http';
 import type { Readable } from 'node:stream';
-import type { Connections } from './connections';
+import type { Requester } from './connections';
 import type { Endpoint } from './endpoint';
 import { failureAt, networkError, type Place, type StatusAnswer } from './failure';
 
@@ -61,7 +61,7 @@ export function placeOf({ endpoint, doing }: Pick<HttpRequest, 'endpoint' | 'doi
  * @throws RegistryError when no answer comes, the signal's reason. Statuses are the caller's to judge.
  */
 export async function exchange(
-  connections: Connections,
+  connections: Requester,
   request: HttpRequest,
   authorize: Authorize,
   signal: AbortSignal,
@@ -109,7 +109,7 @@ export async function drain({ body }: HttpAnswer): Promise<void> {
 }
 
 async function follow(
-  connections: Connections,
+  connections: Requester,
   request: HttpRequest,
   authorization: string | undefined,
   signal: AbortSignal,
@@ -143,7 +143,7 @@ function redirected(request: HttpRequest, from: URL, location: string, status: n
 }
 
 async function send(
-  connections: Connections,
+  connections: Requester,
   request: HttpRequest,
   { url, authorization }: { url: URL; authorization: string | undefined },
   signal: AbortSignal,

@@ -4,6 +4,7 @@ import type { ErrorKind } from '../../../proto/errors';
 import type { EngineJobName, EngineJobs } from './engine';
 import type { AuthorizationRequest } from './exchange';
 import type { FailureReason } from './failure';
+import type { WatchedParts } from './watch';
 
 export type ToEngine =
   | {
@@ -11,6 +12,8 @@ export type ToEngine =
       readonly id: number;
       readonly name: EngineJobName;
       readonly job: EngineJobs[EngineJobName]['job'];
+      /** What of it shall be told as 'http'. */
+      readonly watched: WatchedParts | undefined;
     }
   | { readonly type: 'cancel'; readonly id: number }
   /** Answer to 'authorize'. */
@@ -21,6 +24,7 @@ export type FromEngine =
   | { readonly type: 'done'; readonly id: number; readonly result: EngineJobs[EngineJobName]['result'] }
   | { readonly type: 'failed'; readonly id: number; readonly failure: Failure }
   | { readonly type: 'progress'; readonly id: number; readonly offsetBytes: number }
+  | { readonly type: 'http'; readonly id: number; readonly text: string }
   | {
       readonly type: 'authorize';
       readonly id: number;

@@ -3,7 +3,7 @@
 
 import { open } from 'node:fs/promises';
 import { Readable } from 'node:stream';
-import type { Connections } from './connections';
+import type { Requester } from './connections';
 import { type Endpoint, urlAt } from './endpoint';
 import { type Authorize, drain, errorAnswer, exchange, type HttpAnswer, type HttpRequest } from './exchange';
 import {
@@ -30,7 +30,7 @@ export interface UploadJob {
 }
 
 export interface UploadContext {
-  readonly connections: Connections;
+  readonly connections: Requester;
   readonly authorize: Authorize;
   readonly signal: AbortSignal;
   readonly onProgress: (offsetBytes: number) => void;
