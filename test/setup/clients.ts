@@ -18,12 +18,6 @@ export interface ContainerdRelease {
   readonly binDirectory: string;
 }
 
-export const INSTALLED_DOCKER: DockerRelease = {
-  version: '20.10.24',
-  docker: '/usr/bin/docker',
-  dockerd: '/usr/sbin/dockerd',
-};
-
 /** Debian 12's, installed. */
 export async function installedContainerd(): Promise<ContainerdRelease> {
   await ensurePackages();
@@ -52,12 +46,34 @@ export interface DockerRelease {
   readonly version: string;
   readonly docker: string;
   readonly dockerd: string;
+  /** Plug-ins for the client. */
+  readonly plugins: readonly string[];
 }
+
+export const INSTALLED_DOCKER: DockerRelease = {
+  version: '20.10.24',
+  docker: '/usr/bin/docker',
+  dockerd: '/usr/sbin/dockerd',
+  plugins: [],
+};
 
 /** Debian 12's, installed. */
 export async function installedDocker(): Promise<DockerRelease> {
   await ensurePackages();
   return INSTALLED_DOCKER;
+}
+
+/** Debian 13's with buildx and docker-init, unpacked into the cache; it runs the installed runc. */
+export async function unpackedDocker(): Promise<DockerRelease> {
+  await ensurePackages();
+  const packages = ['docker.io', 'docker-cli', 'docker-buildx', 'tini'];
+  const folder = path.join(await ensureUnpacked('trixie', packages), 'usr');
+  return {
+    version: '26.1.5',
+    docker: path.join(folder, 'bin', 'docker'),
+    dockerd: path.join(folder, 'sbin', 'dockerd'),
+    plugins: [path.join(folder, 'libexec', 'docker', 'cli-plugins', 'docker-buildx')],
+  };
 }
 
 /** The folder into which the criu of Debian 13 is unpacked; that of Debian 12 does not work on newer kernels. */

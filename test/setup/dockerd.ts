@@ -6,10 +6,13 @@ import path from 'node:path';
 import type { DockerRelease } from './clients';
 import { type CommandOptions, type CommandResult, mustRun, runCommand, waitFor } from './command';
 import type { TestDaemon } from './daemons';
+import { cgroupsOf } from './leftovers';
 
 export interface DockerdOptions {
   /** More command line for dockerd. */
   readonly args?: readonly string[];
+  /** Its daemon.json. */
+  readonly config?: object;
   /** A command that runs it in another place, for example nsenter; it must keep the pid. */
   readonly within?: readonly string[];
 }
@@ -30,12 +33,16 @@ export class Dockerd {
   readonly containerd: TestDaemon;
   readonly #docker: readonly string[];
   readonly #argv: readonly string[];
+  readonly #env: NodeJS.ProcessEnv;
   #process: ChildProcess | undefined;
 
   constructor(release: DockerRelease, containerd: TestDaemon, options: DockerdOptions = {}) {
     this.containerd = containerd;
     this.directory = path.join(containerd.directory, 'docker');
     this.logPath = path.join(this.directory, 'log');
+    const programs = [release.dockerd, release.docker].map((file) => path.dirname(file));
+    this.#env = { ...process.env, PATH: [...programs, process.env['PATH']].join(':') };
+    this.#writeFiles(release, options.config ?? {});
     const { namespace } = containerd;
     const host = `unix://${this.directory}/s`;
     this.#docker = [release.docker, '--config', `${this.directory}/client`, '--host', host];
@@ -51,10 +58,8 @@ export class Dockerd {
 
   /** Ends when it answers. @throws Error with the end of its log */
   async start(): Promise<void> {
-    fs.mkdirSync(path.join(this.directory, 'client'), { recursive: true });
-    fs.writeFileSync(path.join(this.directory, 'daemon.json'), '{}');
     const log = fs.openSync(this.logPath, 'a');
-    const child = spawn(this.#argv[0]!, this.#argv.slice(1), { stdio: ['ignore', log, log] });
+    const child = spawn(this.#argv[0]!, this.#argv.slice(1), { stdio: ['ignore', log, log], env: this.#env });
     fs.closeSync(log);
     this.#process = child;
     const answers = async () => hasEnded(child) || (await this.call('version')).exitCode === 0;
@@ -80,6 +85,12 @@ export class Dockerd {
     return fs.readFileSync(this.logPath, 'utf8');
   }
 
+  /** What it leaves on the machine itself when it stops, in the words of {@link TestDaemon.leftovers}. */
+  get leaves(): string[] {
+    const cgroups = cgroupsOf(this.containerd.namespace).filter((cgroup) => path.basename(cgroup) === 'buildkit');
+    return [`mount ${this.directory}/exec/netns/default`, ...cgroups.map((cgroup) => `cgroup ${cgroup}`)];
+  }
+
   /** The command line of its client. */
   command(args: readonly string[]): readonly string[] {
     return [...this.#docker, ...args];
@@ -92,6 +103,13 @@ export class Dockerd {
   /** Standard output without the newline at the end. @throws Error when it fails */
   async must(args: readonly string[], options: CommandOptions = {}): Promise<string> {
     return (await mustRun(this.command(args), options)).trimEnd();
+  }
+
+  #writeFiles(release: DockerRelease, config: object): void {
+    const plugins = path.join(this.directory, 'client', 'cli-plugins');
+    fs.mkdirSync(plugins, { recursive: true });
+    for (const plugin of release.plugins) fs.symlinkSync(plugin, path.join(plugins, path.basename(plugin)));
+    fs.writeFileSync(path.join(this.directory, 'daemon.json'), JSON.stringify(config));
   }
 }
 

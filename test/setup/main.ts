@@ -4,11 +4,12 @@
 import { busyboxDockerArchive, busyboxImage } from '../images/busybox';
 import { debianImage } from '../images/debian';
 import { LAYERED, type LayeredName, layeredImage } from '../images/layered';
-import { installedContainerd, unpackedContainerd, unpackedCosign, unpackedCriu } from './clients';
+import { installedContainerd, unpackedContainerd, unpackedCosign, unpackedCriu, unpackedDocker } from './clients';
 
 async function main(): Promise<void> {
   await installedContainerd();
-  await Promise.all([unpackedContainerd(), unpackedCriu(), unpackedCosign(), busyboxImage(), debianImage()]);
+  await Promise.all([unpackedContainerd(), unpackedCriu(), unpackedCosign(), unpackedDocker()]);
+  await Promise.all([busyboxImage(), debianImage()]);
   await busyboxDockerArchive();
   for (const name of Object.keys(LAYERED)) await layeredImage(name as LayeredName);
 }

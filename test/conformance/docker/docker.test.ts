@@ -3,36 +3,33 @@
 
 import { describeUnless, needsRoot } from '../../setup/needs';
 import { expectedOf, playAll, replayDifferences } from '../replay';
-import { DOCKER_CASES } from './cases';
 import { DOCKER_DIFFERENCES } from './differences';
-import { type DockerHost, startDockerHost } from './host';
+import { type DockerHost, type DockerSetup, startDockerHost } from './host';
+import { SETUPS } from './setups';
 
 const TIMEOUT_MS = 1_800_000;
 
-describeUnless(needsRoot())('dockerd 20.10.24', () => {
+describeUnless(needsRoot()).each(SETUPS)('$name', (setup) => {
+  const { cases } = setup;
   let peer: Map<string, string>;
   let ours: Map<string, string>;
   let leftovers: string[];
   const expected = (name: string) => expectedOf(name, peer.get(name)!, DOCKER_DIFFERENCES);
 
   beforeAll(async () => {
-    const [containerd, gantryd] = await startBoth();
+    const [containerd, gantryd] = await startBoth(setup);
     try {
-      [peer, ours] = await Promise.all([
-        playAll(DOCKER_CASES, containerd.session),
-        playAll(DOCKER_CASES, gantryd.session),
-      ]);
+      [peer, ours] = await Promise.all([playAll(cases, containerd.session), playAll(cases, gantryd.session)]);
       await gantryd.dockerd.stop();
-      // dockerd leaves this one itself.
-      leftovers = await gantryd.daemon.lastingLeftovers([`mount ${gantryd.dockerd.directory}/exec/netns/default`]);
+      leftovers = await gantryd.daemon.lastingLeftovers(gantryd.dockerd.leaves);
     } finally {
       await Promise.all([containerd.destroy(), gantryd.destroy()]);
     }
     const isEqual = (name: string) => ours.get(name) === expected(name);
-    await replayDifferences(DOCKER_CASES, peer, isEqual, () => startDockerHost('containerd'));
+    await replayDifferences(cases, peer, isEqual, () => startDockerHost('containerd', setup));
   }, TIMEOUT_MS);
 
-  test.each(DOCKER_CASES.map(({ name }) => name))('%s', (name) => {
+  test.each(cases.map(({ name }) => name))('%s', (name) => {
     expect(ours.get(name)).toBe(expected(name));
   });
 
@@ -41,10 +38,10 @@ describeUnless(needsRoot())('dockerd 20.10.24', () => {
   });
 });
 
-async function startBoth(): Promise<[DockerHost, DockerHost]> {
-  const containerd = await startDockerHost('containerd');
+async function startBoth(setup: DockerSetup): Promise<[DockerHost, DockerHost]> {
+  const containerd = await startDockerHost('containerd', setup);
   try {
-    return [containerd, await startDockerHost('gantryd')];
+    return [containerd, await startDockerHost('gantryd', setup)];
   } catch (error) {
     await containerd.destroy();
     throw error;

@@ -3,7 +3,7 @@
 
 import path from 'node:path';
 import { BUSYBOX_IMAGE, busyboxDockerArchive } from '../../images/busybox';
-import { installedContainerd, installedDocker } from '../../setup/clients';
+import { installedContainerd, installedDocker, unpackedDocker } from '../../setup/clients';
 import { startContainerd, startGantryd, type TestDaemon } from '../../setup/daemons';
 import { Dockerd } from '../../setup/dockerd';
 import { TestNetwork } from '../../setup/network';
@@ -33,12 +33,19 @@ export interface DockerHost {
   destroy(): Promise<void>;
 }
 
-/** Starts both daemons and loads the image of the cases. `args` is more command line for dockerd. */
-export async function startDockerHost(
-  kind: 'gantryd' | 'containerd',
-  args: readonly string[] = [],
-): Promise<DockerHost> {
-  const release = await installedDocker();
+/** Which dockerd, and how it is set up. */
+export interface DockerSetup {
+  /** Debian's version of it. */
+  readonly version: '20.10.24' | '26.1.5';
+  /** Command line. */
+  readonly args: readonly string[];
+  /** daemon.json */
+  readonly config?: object;
+}
+
+/** Starts both daemons and loads the image of the cases. */
+export async function startDockerHost(kind: 'gantryd' | 'containerd', setup: DockerSetup): Promise<DockerHost> {
+  const release = await (setup.version === '20.10.24' ? installedDocker() : unpackedDocker());
   const image = await busyboxDockerArchive();
   const network = await TestNetwork.open();
   const { within } = network;
@@ -53,7 +60,8 @@ export async function startDockerHost(
     daemon = await (kind === 'gantryd'
       ? startGantryd({ within })
       : startContainerd(await installedContainerd(), { within }));
-    dockerd = new Dockerd(release, daemon, { within, args: ['--storage-driver', 'overlay2', ...args] });
+    const { args, config = {} } = setup;
+    dockerd = new Dockerd(release, daemon, { within, args, config });
     await dockerd.start();
     await dockerd.must(['load', '--quiet', '--input', image]);
     return { daemon, dockerd, network, session: dockerSession(dockerd, within), destroy };
@@ -65,8 +73,14 @@ export async function startDockerHost(
 
 function dockerSession(dockerd: Dockerd, within: readonly string[]): Session {
   const { directory, containerd } = dockerd;
-  // In the namespace, where ports are published.
-  const command = (args: readonly string[]) => [...within, ...dockerd.command(args)];
+  // In the namespace, where ports are published. As in a shell, settings may stand before a command.
+  const command = (args: readonly string[]) => {
+    const settings = args.slice(
+      0,
+      args.findIndex((arg) => !/^[A-Z_]+=/.test(arg)),
+    );
+    return [...within, 'env', ...settings, ...dockerd.command(args.slice(settings.length))];
+  };
   return new Session({ name: 'docker', command, rules: RULES }, path.join(directory, 'scratch'), {
     DOCKER: directory,
     IMAGE: BUSYBOX_IMAGE,

@@ -33,7 +33,10 @@ describeUnless(needsRoot())('docker with --live-restore', () => {
   };
 
   beforeAll(async () => {
-    host = await startDockerHost('gantryd', ['--live-restore']);
+    host = await startDockerHost('gantryd', {
+      version: '20.10.24',
+      args: ['--storage-driver', 'overlay2', '--live-restore'],
+    });
   }, TIMEOUT_MS);
 
   afterEach(async () => {

@@ -12,6 +12,9 @@ export const eventsCases: Case[] = [
       (session) =>
         session.start('events', [
           'events',
+          // It may connect after the first ones.
+          '--since',
+          '1h',
           '--filter',
           'container=told',
           '--format',
