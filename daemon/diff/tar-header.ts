@@ -4,6 +4,9 @@ import { invalidArgument } from '../../proto/errors';
 
 export const BLOCK_BYTES = 512;
 
+/** Says a place in the archive, for messages: made only when one is needed, as there is one for each of many headers. */
+export type Where = () => string;
+
 export interface TarHeader {
   readonly name: string;
   readonly linkName: string;
@@ -30,11 +33,11 @@ export function isZeroBlock(bytes: Buffer, at: number): boolean {
   return true;
 }
 
-/** @throws INVALID_ARGUMENT when the block is no header. `where` names the place in the archive. */
-export function parseHeader(bytes: Buffer, at: number, where: string): TarHeader {
-  if (!hasValidChecksum(bytes, at)) throw invalidArgument(`${where}: invalid tar header`);
+/** @throws INVALID_ARGUMENT when the block is no header */
+export function parseHeader(bytes: Buffer, at: number, where: Where): TarHeader {
+  if (!hasValidChecksum(bytes, at)) throw invalidArgument(`${where()}: invalid tar header`);
   const number = (offset: number, length: number, what: string) =>
-    parseNumber(bytes, at + offset, length, `${where}: ${what}`);
+    parseNumber(bytes, at + offset, length, () => `${where()}: ${what}`);
   const magic = text(bytes, at + 257, 8);
   const isUstar = magic.startsWith('ustar');
   const isGnu = magic === 'ustar  ';
@@ -61,7 +64,7 @@ export function parseHeader(bytes: Buffer, at: number, where: string): TarHeader
  * A numeric field: octal digits, or base-256 when the top bit is set (GNU).
  * @throws INVALID_ARGUMENT for anything else
  */
-export function parseNumber(bytes: Buffer, at: number, length: number, what: string): number {
+export function parseNumber(bytes: Buffer, at: number, length: number, what: Where): number {
   const first = bytes[at] ?? 0;
   if ((first & 0x80) !== 0) return parseBase256(bytes.subarray(at, at + length), what);
   const end = at + length;
@@ -73,7 +76,7 @@ export function parseNumber(bytes: Buffer, at: number, length: number, what: str
     if (digit < 0 || digit > 7) break;
     value = value * 8 + digit;
   }
-  if (index < end && !isBlank(bytes[index])) throw invalidArgument(`${what} is not a number`);
+  if (index < end && !isBlank(bytes[index])) throw invalidArgument(`${what()} is not a number`);
   return value;
 }
 
@@ -97,15 +100,15 @@ function hasValidChecksum(bytes: Buffer, at: number): boolean {
     unsigned += byte;
     high += byte >> 7;
   }
-  const stored = parseNumber(bytes, at + CHECKSUM_AT, 8, 'checksum');
+  const stored = parseNumber(bytes, at + CHECKSUM_AT, 8, () => 'checksum');
   return stored === unsigned || stored === unsigned - high * 256;
 }
 
-function parseBase256(field: Buffer, what: string): number {
+function parseBase256(field: Buffer, what: Where): number {
   const isNegative = ((field[0] ?? 0) & 0x40) !== 0;
   let value = BigInt((field[0] ?? 0) & 0x3f);
   for (const byte of field.subarray(1)) value = (value << 8n) | BigInt(byte);
   if (isNegative) value -= 1n << BigInt(field.length * 8 - 2);
-  if (value > SAFE_MAX || value < -SAFE_MAX) throw invalidArgument(`${what} is out of range`);
+  if (value > SAFE_MAX || value < -SAFE_MAX) throw invalidArgument(`${what()} is out of range`);
   return Number(value);
 }

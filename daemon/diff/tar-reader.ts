@@ -102,6 +102,10 @@ export class TarReader {
   /** For messages: how far the archive has been read, and the last entry. */
   #offset = 0;
   #lastName = '';
+  readonly #where = (): string =>
+    this.#lastName === ''
+      ? `tar archive at byte ${this.#offset}`
+      : `tar archive at byte ${this.#offset}, at or after entry ${quote(this.#lastName)}`;
 
   constructor(handler: TarHandler) {
     this.#handler = handler;
@@ -176,7 +180,7 @@ export class TarReader {
       return;
     }
     if (this.#hasZeroBlock) throw invalidArgument(`${this.#where()}: invalid tar header after a zero block`);
-    const header = parseHeader(bytes, at, this.#where());
+    const header = parseHeader(bytes, at, this.#where);
     if (header.size < 0) throw invalidArgument(`${this.#where()}: negative size`);
     if ('xgLK'.includes(header.typeFlag)) {
       this.#startMeta(header);
@@ -185,7 +189,7 @@ export class TarReader {
     this.#header = header;
     this.#sparse = undefined;
     if (header.typeFlag === 'S') {
-      const { segments, hasMore, realSize } = parseOldSparse(bytes, at, this.#where());
+      const { segments, hasMore, realSize } = parseOldSparse(bytes, at, this.#where);
       this.#sparse = { segments, realSize };
       if (hasMore) {
         this.#state = 'old-sparse';
@@ -217,14 +221,14 @@ export class TarReader {
     const bytes = Buffer.concat(this.#meta);
     this.#meta = [];
     const text = () => bytes.toString('latin1', 0, bytes.includes(0) ? bytes.indexOf(0) : bytes.length);
-    if (this.#metaType === 'x') this.#pax = parsePaxRecords(bytes, this.#where());
+    if (this.#metaType === 'x') this.#pax = parsePaxRecords(bytes, this.#where);
     else if (this.#metaType === 'L') this.#longName = text();
     else if (this.#metaType === 'K') this.#longLink = text();
     this.#state = this.#padding === 0 ? 'header' : 'skip';
   }
 
   #onOldSparse(bytes: Buffer, at: number): void {
-    const { segments, hasMore } = parseOldSparseMore(bytes, at, this.#where());
+    const { segments, hasMore } = parseOldSparseMore(bytes, at, this.#where);
     this.#sparse?.segments.push(...segments);
     if ((this.#sparse?.segments.length ?? 0) * 24 > META_BYTES_MAX * 4) {
       throw invalidArgument(`${this.#where()}: sparse map is too long`);
@@ -241,7 +245,7 @@ export class TarReader {
     const values = new Map(this.#pax);
     this.#lastName = values.get('GNU.sparse.name') ?? values.get('path') ?? this.#longName ?? header.name;
     const paxSize = values.get('size');
-    const stored = type === 'file' ? (paxSize === undefined ? header.size : parsePaxNumber(paxSize, this.#where())) : 0;
+    const stored = type === 'file' ? (paxSize === undefined ? header.size : parsePaxNumber(paxSize, this.#where)) : 0;
     this.#left = stored;
     this.#padding = paddingOf(stored);
     if (type === 'file' && this.#sparse === undefined) this.#sparse = this.#paxSparse(values);
@@ -256,9 +260,9 @@ export class TarReader {
   #paxSparse(values: ReadonlyMap<string, string>): Sparse | undefined {
     const size = values.get('GNU.sparse.realsize') ?? values.get('GNU.sparse.size');
     if (size === undefined) return undefined;
-    const realSize = parsePaxNumber(size, this.#where());
+    const realSize = parsePaxNumber(size, this.#where);
     if (values.get('GNU.sparse.major') === '1') return { segments: [], realSize };
-    const segments = sparseMapOf(this.#pax, this.#where());
+    const segments = sparseMapOf(this.#pax, this.#where);
     return segments === undefined ? undefined : { segments, realSize };
   }
 
@@ -267,7 +271,7 @@ export class TarReader {
     this.#left -= BLOCK_BYTES;
     const bytes = this.#meta.length * BLOCK_BYTES;
     if (this.#left < 0 || bytes > META_BYTES_MAX) throw invalidArgument(`${this.#where()}: invalid sparse map`);
-    const segments = parseSparseLines(Buffer.concat(this.#meta), this.#where());
+    const segments = parseSparseLines(Buffer.concat(this.#meta), this.#where);
     if (segments === undefined) return;
     this.#meta = [];
     (this.#sparse as Sparse).segments = segments;
@@ -277,11 +281,10 @@ export class TarReader {
   #emitEntry(type: EntryType, values: ReadonlyMap<string, string>): void {
     const header = this.#header as TarHeader;
     const sparse = this.#sparse;
-    if (sparse !== undefined)
-      checkSparse(sparse.segments, { real: sparse.realSize, stored: this.#left }, this.#where());
+    if (sparse !== undefined) checkSparse(sparse.segments, { real: sparse.realSize, stored: this.#left }, this.#where);
     const time = (keyword: string) => {
       const value = values.get(keyword);
-      return value === undefined ? undefined : parsePaxTime(value, `${this.#where()}: ${keyword}`);
+      return value === undefined ? undefined : parsePaxTime(value, () => `${this.#where()}: ${keyword}`);
     };
     this.#handler.entry({
       type,
@@ -338,19 +341,13 @@ export class TarReader {
   }
 
   #id(pax: string | undefined, header: number, what: string): number {
-    const id = pax === undefined ? header : parsePaxNumber(pax, `${this.#where()}: ${what}`);
+    const id = pax === undefined ? header : parsePaxNumber(pax, () => `${this.#where()}: ${what}`);
     if (id < 0 || id > ID_MAX) throw invalidArgument(`${this.#where()}: ${what} ${id} is out of range`);
     return id;
   }
 
   #hasMeta(): boolean {
     return this.#pax.length > 0 || this.#longName !== undefined || this.#longLink !== undefined;
-  }
-
-  #where(): string {
-    return this.#lastName === ''
-      ? `tar archive at byte ${this.#offset}`
-      : `tar archive at byte ${this.#offset}, at or after entry ${quote(this.#lastName)}`;
   }
 }
 
