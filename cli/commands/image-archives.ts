@@ -2,7 +2,6 @@
 
 import { once } from 'node:events';
 import { open, rm } from 'node:fs/promises';
-import type { Readable } from 'node:stream';
 import { finished } from 'node:stream/promises';
 import type { Command } from 'commander';
 import { namespaceDefaults } from '../container/create';
@@ -37,8 +36,6 @@ interface ExportFlags {
   readonly progress: ProgressForm;
 }
 
-const READ_BYTES = 1 << 20;
-
 export function registerArchives(images: Command): void {
   images
     .command('import <file>')
@@ -69,19 +66,20 @@ async function importFile(session: Session, flags: ImportFlags, file: string): P
   if (file === '-' && process.stdin.isTTY) throw usageError('standard input is a terminal; give a file or pipe one in');
   // Opened before anything else, so that a wrong name is found before the daemon is asked for anything.
   const handle = file === '-' ? undefined : await open(file);
-  const source: Readable = handle?.createReadStream({ highWaterMark: READ_BYTES }) ?? process.stdin;
   const snapshotter = flags.unpack ? (flags.snapshotter ?? (await namespaceDefaults(session)).snapshotter) : undefined;
   const reporter = reporterFor(flags.progress);
-  const images = await importArchive(session, source, {
+  const images = await importArchive(session, handle ?? process.stdin, {
     name: flags.name,
     baseName: flags.baseName ?? `import-${new Date().toISOString().slice(0, 10)}`,
     labels: parseLabels(flags.label ?? []),
     platform: flags.platform === undefined ? hostPlatform() : parsePlatform(flags.platform),
     snapshotter,
     compress: flags.compress === true,
-    sizeBytes: (await handle?.stat())?.size ?? 0,
     reporter,
-  }).finally(() => reporter.end());
+  }).finally(async () => {
+    reporter.end();
+    await handle?.close();
+  });
   for (const { name, digest } of images) line(`${name} ${digest}`);
 }
 

@@ -1,7 +1,8 @@
-// ImageImportStream to ImageStore: the images of an archive that the client sends.
+// ImageImportStream or ImageImportFile to ImageStore: the images of an archive that the client sends or has open.
 
 import { notFound } from '../../proto/errors';
 import type { ImageImportStream, ImageStore } from '../../proto/generated/containerd.types.transfer';
+import type { ImageImportFile } from '../../proto/generated/gantry.transfer.v1';
 import { indexOfArchive } from '../images/archive-index';
 import { readArchive } from '../images/archive-reader';
 import { type ImageDescriptor, readIndex, roleOfBlob } from '../images/documents';
@@ -16,6 +17,7 @@ import {
 } from '../images/graph';
 import { isNonDistributable } from '../images/media-types';
 import { receiveBytes } from '../streaming/byte-stream';
+import { openClientFile, readPieces } from './client-file';
 import { annotatedNames, filterOf, givenNames, saveImages } from './image-store';
 import type { TransferCall, TransferParts } from './parts';
 import { unpackImage } from './unpack';
@@ -23,27 +25,57 @@ import { unpackImage } from './unpack';
 /** Entry of an index that belongs to another image, such as a signature: no image of its own. */
 const SUBJECT_ANNOTATION = 'io.containerd.manifest.subject';
 
-/**
- * @throws INVALID_ARGUMENT for a bad archive, NOT_FOUND when it lacks content that it names, PERMISSION_DENIED when one
- *   of its images is not trusted
- */
-export async function importImages(
+interface Archived {
+  readonly bytes: AsyncIterable<Buffer>;
+  readonly compressLayers: boolean;
+}
+
+/** @throws as importImages() */
+export async function importStream(
   parts: TransferParts,
   source: ImageImportStream,
   store: ImageStore,
   call: TransferCall,
 ): Promise<void> {
-  const { content, streams, images } = parts;
+  const stream = parts.streams.get(call.owner.namespace, source.stream);
+  const bytes = async function* () {
+    try {
+      yield* receiveBytes(stream);
+    } finally {
+      stream.close();
+    }
+  };
+  await importImages(parts, { bytes: bytes(), compressLayers: source.forceCompress }, store, call);
+}
+
+/** @throws UNIMPLEMENTED when the client's file cannot be reached from here, and as importImages() */
+export async function importFile(
+  parts: TransferParts,
+  source: ImageImportFile,
+  store: ImageStore,
+  call: TransferCall,
+): Promise<void> {
+  await using file = await openClientFile(source);
+  const archived = { bytes: readPieces(file, call.report), compressLayers: source.forceCompress };
+  await importImages(parts, archived, store, call);
+}
+
+/**
+ * @throws INVALID_ARGUMENT for a bad archive, NOT_FOUND when it lacks content that it names, PERMISSION_DENIED when one
+ *   of its images is not trusted
+ */
+async function importImages(
+  parts: TransferParts,
+  { bytes, compressLayers }: Archived,
+  store: ImageStore,
+  call: TransferCall,
+): Promise<void> {
+  const { content, images } = parts;
   const { owner, report } = call;
-  const stream = streams.get(owner.namespace, source.stream);
   report.tell({ event: 'Importing' });
   const filter = filterOf(store);
-  const options = { owner, compressLayers: source.forceCompress };
-  const index = await indexOfArchive(
-    content,
-    await readArchive(content, receiveBytes(stream), options).finally(() => stream.close()),
-    options,
-  );
+  const options = { owner, compressLayers };
+  const index = await indexOfArchive(content, await readArchive(content, bytes, options), options);
   const manifests = await readIndex(content, owner.namespace, index.digest);
   const entries = wantedChildren(index, manifests, filter);
   if (entries.length === 0) throw notFound('archive holds no image that is asked for');

@@ -9,12 +9,13 @@ import {
   ImageStore,
   OCIRegistry,
 } from '../../proto/generated/containerd.types.transfer';
+import { ImageImportFile } from '../../proto/generated/gantry.transfer.v1';
 import type { Any } from '../../proto/generated/google.protobuf';
 import { targetOf } from '../images/image-records';
 import { ByteSender, receiveBytes } from '../streaming/byte-stream';
 import { exportImages } from './export';
 import { givenNames, saveImages } from './image-store';
-import { importImages } from './import';
+import { importFile, importStream } from './import';
 import type { TransferCall, TransferParts } from './parts';
 import { pullImage } from './pull';
 import { pushImage } from './push';
@@ -35,7 +36,8 @@ export function transferTable(parts: TransferParts): Transferrer {
   };
   add(OCIRegistry, ImageStore, pullImage);
   add(ImageStore, OCIRegistry, pushImage);
-  add(ImageImportStream, ImageStore, importImages);
+  add(ImageImportStream, ImageStore, importStream);
+  add(ImageImportFile, ImageStore, importFile);
   add(ImageStore, ImageExportStream, exportImages);
   add(ImageStore, ImageStore, tagImage);
   add(ImageImportStream, ImageExportStream, echo);
