@@ -8,11 +8,11 @@ import { messageOf } from '../../proto/errors';
 import { Authorizer } from './auth/authorizer';
 import { endpointsOf, type HostEndpoint, type HostOptions } from './hosts';
 import type { Answer } from './http/ask';
-import { secureContextFor } from './http/connections';
 import { urlAt } from './http/endpoint';
 import type { Authorize } from './http/exchange';
 import { networkError, printable, RegistryError, registryWords } from './http/failure';
 import { type ProxyEnvironment, proxyFor } from './http/proxy';
+import { secureContextFor } from './http/trust';
 import type { RegistryThread } from './thread';
 import type { CredentialsSource } from './types';
 

@@ -1,14 +1,14 @@
 // Requests over connections that are kept and shared by all with the same settings. It decides on proxies and trust; it
 // knows nothing of registries.
 
-import { existsSync, readFileSync } from 'node:fs';
 import http from 'node:http';
 import https from 'node:https';
 import type { Socket } from 'node:net';
 import type { Readable } from 'node:stream';
-import { createSecureContext, rootCertificates, type SecureContext } from 'node:tls';
 import type { Endpoint, TlsSettings } from './endpoint';
 import { type ProxyEnvironment, proxyFor } from './proxy';
+import { ForwardAgent, noConnection, TunnelAgent } from './proxy-agents';
+import { secureContextFor } from './trust';
 
 export interface SentRequest {
   readonly method: string;
@@ -40,14 +40,6 @@ export interface Requester {
 const HEADER_BYTES_MAX = 64 * 1024;
 /** A connection that nobody uses is closed after this time. */
 const KEEP_ALIVE_MS = 5_000;
-
-/** Where distributions keep the authorities that the machine trusts, the first one that is there. */
-const AUTHORITY_FILES = [
-  '/etc/ssl/certs/ca-certificates.crt',
-  '/etc/pki/tls/certs/ca-bundle.crt',
-  '/etc/ssl/ca-bundle.pem',
-  '/etc/ssl/cert.pem',
-];
 
 export class Connections implements Requester {
   readonly #environment: ProxyEnvironment;
@@ -88,38 +80,22 @@ export class Connections implements Requester {
   #agentFor(url: URL, tls: TlsSettings, connectTimeoutMs: number): http.Agent {
     const proxy = proxyFor(url, this.#environment);
     const isSecure = url.protocol === 'https:';
-    const key = JSON.stringify([proxy, isSecure && [tls, proxy && connectTimeoutMs]]);
+    const key = JSON.stringify([proxy, isSecure, (isSecure || proxy) && tls, proxy && connectTimeoutMs]);
     let agent = this.#agents.get(key);
     if (agent === undefined) {
-      const kept = { keepAlive: true, maxSockets: this.#perHostMax, timeout: KEEP_ALIVE_MS };
-      const common = proxy === undefined ? kept : { ...kept, proxyEnv: { HTTP_PROXY: proxy, HTTPS_PROXY: proxy } };
-      if (!isSecure) agent = new http.Agent(common);
-      else if (proxy === undefined) agent = new https.Agent({ ...common, ...trustOf(tls) });
-      else agent = new TunnelAgent({ ...common, ...trustOf(tls) }, connectTimeoutMs);
+      const common = { keepAlive: true, maxSockets: this.#perHostMax, timeout: KEEP_ALIVE_MS };
+      if (proxy === undefined)
+        agent = isSecure ? new https.Agent({ ...common, ...trustOf(tls) }) : new http.Agent(common);
+      else if (!isSecure) agent = new ForwardAgent(common, { url: proxy, tls });
+      else agent = new TunnelAgent({ ...common, ...trustOf(tls) }, { url: proxy, tls }, connectTimeoutMs);
       this.#agents.set(key, agent);
     }
     return agent;
   }
 }
 
-/** Trust in the machine's authorities and those of an endpoint. Reading them takes milliseconds: one for all connections. */
-export function secureContextFor({ authorities, clients }: TlsSettings): SecureContext {
-  return createSecureContext({
-    ca: [...trustedAuthorities(), ...authorities],
-    cert: clients.map(({ certificate }) => certificate),
-    key: clients.map(({ key }) => key),
-    minVersion: 'TLSv1.2',
-  });
-}
-
 function trustOf(tls: TlsSettings) {
   return { secureContext: secureContextFor(tls), rejectUnauthorized: !tls.skipVerify };
-}
-
-function trustedAuthorities(): readonly string[] {
-  const named = process.env['SSL_CERT_FILE'];
-  const file = [...(named === undefined ? [] : [named]), ...AUTHORITY_FILES].find((path) => existsSync(path));
-  return file === undefined ? rootCertificates : [readFileSync(file, 'utf8')];
 }
 
 function send(request: http.ClientRequest, body: SentRequest['body'], onError: (error: unknown) => void): void {
@@ -145,33 +121,6 @@ function limitConnecting(request: http.ClientRequest, timeoutMs: number): void {
     socket.once(socket.encrypted === true ? 'secureConnect' : 'connect', done);
     request.once('close', done);
   });
-}
-
-/** Agent for https through a proxy, with a limit for the time that a tunnel takes. */
-class TunnelAgent extends https.Agent {
-  readonly #timeoutMs: number;
-
-  constructor(options: https.AgentOptions, timeoutMs: number) {
-    super(options);
-    this.#timeoutMs = timeoutMs;
-  }
-
-  override createConnection(...[options, callback]: Parameters<https.Agent['createConnection']>) {
-    let isLate = false;
-    const timer = setTimeout(() => {
-      isLate = true;
-      callback?.(noConnection(), undefined as never);
-    }, this.#timeoutMs);
-    return super.createConnection(options, (error, socket) => {
-      clearTimeout(timer);
-      if (isLate) socket?.destroy();
-      else callback?.(error, socket);
-    });
-  }
-}
-
-function noConnection(): Error {
-  return coded('no connection', 'ETIMEDOUT');
 }
 
 function limitWaiting(request: http.ClientRequest, timeoutMs: number): void {

@@ -2,6 +2,7 @@
 // the registry client is made here, so that all of them read alike.
 
 import { ApiError, type ErrorKind, errorKind, messageOf } from '../../../proto/errors';
+import { proxyOf } from './proxy-agents';
 
 /** Which request of which host failed. */
 export interface Place {
@@ -212,7 +213,14 @@ export function networkError(place: Place, error: unknown): RegistryError {
   const meaning = NETWORK_MEANING[code] ?? otherMeaning(code, messageOf(error));
   const { cause, kind = 'unavailable', canRetry = false, reason = 'other' } = meaning;
   const detail = code === '' ? printable(messageOf(error)) : code;
-  return failureAt(place, kind, `${cause} (${detail})`, { cause: error, canRetry, reason });
+  const proxy = proxyOf(error);
+  const who = proxy === undefined || code === 'ERR_PROXY_TUNNEL' ? '' : `proxy "${proxy}": `;
+  return failureAt(place, kind, `${who}${cause} (${detail})`, {
+    cause: error,
+    canRetry,
+    // What the proxy does not speak says nothing of the host.
+    reason: who === '' ? reason : 'other',
+  });
 }
 
 function otherMeaning(code: string, message: string): NetworkMeaning {

@@ -1,7 +1,14 @@
-// A forward proxy: CONNECT for https, absolute URLs for http. It keeps what it was asked for.
+// A forward proxy: CONNECT for https, absolute URLs for http, itself over http or https. It keeps what it was asked for.
 
+import fs from 'node:fs';
 import http from 'node:http';
+import https from 'node:https';
 import net, { type AddressInfo } from 'node:net';
+
+interface ProxyCertificate {
+  readonly cert: Buffer;
+  readonly key: Buffer;
+}
 
 export class ForwardProxy {
   /** `CONNECT host:port` or `GET http://...`, in order. */
@@ -15,21 +22,27 @@ export class ForwardProxy {
   /** Holds every tunnel up for this time once some bytes have come back. */
   pauseMs = 0;
   readonly #server: http.Server;
+  readonly #scheme: string;
   readonly #sockets = new Set<net.Socket>();
 
-  private constructor() {
-    this.#server = http.createServer((request, response) => this.#forward(request, response));
+  private constructor(tls: ProxyCertificate | undefined) {
+    this.#scheme = tls === undefined ? 'http' : 'https';
+    this.#server = tls === undefined ? http.createServer() : https.createServer(tls);
+    this.#server.on('request', (request, response) => this.#forward(request, response));
     this.#server.on('connect', (request, socket: net.Socket, head) => this.#tunnel(request, socket, head));
   }
 
-  static async start(): Promise<ForwardProxy> {
-    const proxy = new ForwardProxy();
+  /** @param files of its certificate, when it shall speak TLS */
+  static async start(files?: { readonly certificate: string; readonly key: string }): Promise<ForwardProxy> {
+    const proxy = new ForwardProxy(
+      files && { cert: fs.readFileSync(files.certificate), key: fs.readFileSync(files.key) },
+    );
     await new Promise<void>((resolve) => proxy.#server.listen(0, '127.0.0.1', resolve));
     return proxy;
   }
 
   get url(): string {
-    return `http://127.0.0.1:${(this.#server.address() as AddressInfo).port}`;
+    return `${this.#scheme}://127.0.0.1:${(this.#server.address() as AddressInfo).port}`;
   }
 
   async close(): Promise<void> {

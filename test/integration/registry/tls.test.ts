@@ -144,6 +144,45 @@ describeUnless(missingForRegistry())('a registry with TLS', () => {
     await plain.kill();
   });
 
+  test('a proxy that speaks TLS is trusted as the host behind it is, and by its own authority only', async () => {
+    const owner = await Authority.create(fixture.path('proxy-authority'));
+    const proxy = await ForwardProxy.start(await owner.issue('proxy', ['IP:127.0.0.1']));
+    const plain = await RegistryServer.start(fixture.path('plain-behind'));
+    const [secureHost, plainHost] = [`registry.test:${server.port}`, `plain.test:${plain.port}`];
+    const other = `other.test:${server.port}`;
+    const { url } = proxy;
+    const client = () => fixture.client({ env: { HTTPS_PROXY: url, HTTP_PROXY: url } });
+    const look = (host: string) => client().resolve(reference(host, 'nothing:1'), NEVER);
+    const untrusted = {
+      kind: 'failed precondition',
+      message: expect.stringContaining(
+        `resolve nothing:1: proxy "${new URL(url).host}": tls: its certificate is not trusted`,
+      ),
+    };
+    fixture.configure(plainHost, `server = "http://${plainHost}"\n`);
+    fixture.configure(other, 'skip_verify = true\n');
+
+    await expect(look(secureHost)).rejects.toMatchObject(untrusted);
+    await expect(look(plainHost)).rejects.toMatchObject(untrusted);
+    fixture.configure(secureHost, `skip_verify = true\nca = "${owner.certificate}"\n`);
+    fixture.configure(plainHost, `server = "http://${plainHost}"\nca = "${owner.certificate}"\n`);
+    expect(proxy.requests).toEqual([]);
+    for (const host of [secureHost, plainHost, secureHost]) {
+      await expect(look(host)).rejects.toMatchObject({ kind: 'not found' });
+    }
+    // The trust of one host is not that of another one.
+    await expect(look(other)).rejects.toMatchObject(untrusted);
+
+    expect(proxy.requests[0]).toBe(`CONNECT ${secureHost}`);
+    expect(proxy.requests[1]).toBe(`HEAD http://${plainHost}/v2/nothing/manifests/1`);
+    await proxy.close();
+    await expect(look(plainHost)).rejects.toMatchObject({
+      kind: 'unavailable',
+      message: expect.stringMatching(/proxy "127\.0\.0\.1:\d+": tcp: /),
+    });
+    await plain.kill();
+  });
+
   test('dial_timeout limits the time for a tunnel, but not that for what goes through it', async () => {
     const proxy = await ForwardProxy.start();
     const host = `registry.test:${server.port}`;
