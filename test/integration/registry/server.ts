@@ -21,6 +21,8 @@ export interface ServerOptions {
   /** Clients have to show a certificate of this authority. */
   readonly clientAuthority?: Authority;
   readonly users?: Readonly<Record<string, string>>;
+  /** Takes manifests with layers that are only at http URLs. */
+  readonly foreignLayers?: boolean;
   readonly token?: {
     readonly realm: string;
     readonly service: string;
@@ -89,7 +91,7 @@ export class RegistryServer {
 }
 
 async function configuration(directory: string, options: ServerOptions): Promise<string> {
-  const { tls, clientAuthority, users, token } = options;
+  const { tls, clientAuthority, users, token, foreignLayers } = options;
   const lines = [
     'version: 0.1',
     'log: { level: info, accesslog: { disabled: true } }',
@@ -103,6 +105,7 @@ async function configuration(directory: string, options: ServerOptions): Promise
     lines.push('  tls:', `    certificate: ${certificate}`, `    key: ${key}`);
     if (clientAuthority !== undefined) lines.push(`    clientcas: [ ${clientAuthority.certificate} ]`);
   }
+  if (foreignLayers === true) lines.push("validation: { manifests: { urls: { allow: [ '^http://' ] } } }");
   if (users !== undefined) {
     const file = path.join(directory, 'htpasswd');
     const entries = Object.entries(users).map(([name, secret]) =>

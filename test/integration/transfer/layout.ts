@@ -4,7 +4,7 @@ import { createHash } from 'node:crypto';
 import { gzipSync } from 'node:zlib';
 import { tar } from '../cli/fixture';
 
-type Files = readonly (readonly [name: string, data: string])[];
+type Files = readonly (readonly [name: string, data: Buffer | string])[];
 type Blob = readonly [name: string, data: Buffer];
 
 export interface LayoutPlan {
@@ -17,6 +17,8 @@ export interface LayoutPlan {
   readonly damage?: boolean;
   /** The last layer is one that may not be passed on. */
   readonly foreign?: boolean;
+  /** Where the last layer is besides. */
+  readonly urls?: readonly string[];
 }
 
 interface Descriptor {
@@ -35,12 +37,22 @@ const MACHINE = process.arch === 'x64' ? 'amd64' : process.arch;
 const MANIFEST = 'application/vnd.oci.image.manifest.v1+json';
 const INDEX = 'application/vnd.oci.image.index.v1+json';
 
+interface Layout {
+  readonly tar: Buffer;
+  readonly manifest: string;
+  readonly layers: string[];
+  /** Bytes of the last layer. */
+  readonly lastLayer: Buffer;
+}
+
 /** The archive, the digest of its manifest, and the digests of its layers. */
-export async function layout(plan: LayoutPlan): Promise<{ tar: Buffer; manifest: string; layers: string[] }> {
+export async function layout(plan: LayoutPlan): Promise<Layout> {
   const image = await makeImage(plan, MACHINE);
   const blobs = image.blobs.filter(([name]) => plan.leaveOut === undefined || name !== pathOf(image.layers.at(-1)));
   const archive = await archiveOf(plan.name, image.manifest, blobs);
-  return { tar: archive, manifest: image.manifest.digest, layers: image.layers.map(({ digest }) => digest) };
+  const last = image.blobs.find(([name]) => name === pathOf(image.layers.at(-1)))?.[1] ?? Buffer.alloc(0);
+  const layers = image.layers.map(({ digest }) => digest);
+  return { tar: archive, manifest: image.manifest.digest, layers, lastLayer: last };
 }
 
 /** The archive of an index with an image for each architecture, and the digest of the index. */
@@ -69,8 +81,10 @@ async function makeImage(plan: LayoutPlan, architecture: string): Promise<Image>
   );
   const configDescriptor = descriptorOf('application/vnd.oci.image.config.v1+json', config);
   const layers = packed.map((layer, index) => {
-    const isForeign = plan.foreign === true && index === packed.length - 1;
-    return descriptorOf(`application/vnd.oci.image.layer.${isForeign ? 'nondistributable.' : ''}v1.tar+gzip`, layer);
+    const isLast = index === packed.length - 1;
+    const kind = plan.foreign === true && isLast ? 'nondistributable.' : '';
+    const descriptor = descriptorOf(`application/vnd.oci.image.layer.${kind}v1.tar+gzip`, layer);
+    return isLast && plan.urls !== undefined ? { ...descriptor, urls: plan.urls } : descriptor;
   });
   const manifest = Buffer.from(
     JSON.stringify({ schemaVersion: 2, mediaType: MANIFEST, config: configDescriptor, layers }),
