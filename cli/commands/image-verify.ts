@@ -11,6 +11,8 @@ import { fullName } from '../image/reference';
 import { type Remote, withRegistry } from '../image/registry';
 import { bytes, type ListOptions, note, printList } from '../output';
 import type { Session } from '../session';
+import { type ProgressForm, progressOption, reporterFor } from '../transfer/report';
+import { withProgress } from '../transfer/transfer';
 import { collect } from '../values';
 import { type RemoteFlags, remoteOf, remoteOptions } from './image-registry';
 import { action, forEach, formatOption } from './shared';
@@ -21,6 +23,7 @@ interface VerifyFlags extends ListOptions, RemoteFlags {
   readonly allPlatforms?: boolean;
   readonly repair?: boolean;
   readonly from?: string;
+  readonly progress: ProgressForm;
 }
 
 type Row = ImageFinding & { readonly image: string };
@@ -44,6 +47,7 @@ export function registerVerify(images: Command): void {
     .option('--all-platforms', 'all platforms must be complete')
     .option('--repair', 'fetch what is missing or corrupt from the registry, and unpack again what is gone')
     .option('--from <name>', 'name at a registry to repair from (default: that of the image)')
+    .addOption(progressOption())
     .addHelpText('after', '\nExamples:\n  gantry images verify app\n  gantry images verify --all --repair')
     .action(action(verify));
 }
@@ -102,15 +106,17 @@ async function verifyOne(
   const platforms = (flags.platform ?? []).map(parsePlatform);
   const request = { name, platforms, allPlatforms: flags.allPlatforms === true };
   const findings: ImageFinding[] = [];
-  const run = async (more: Parameters<typeof admin.verifyImage>[0]) => {
-    const found = admin.verifyImage({ ...request, ...more }, { patient: true });
-    for await (const finding of found) findings.push(finding);
-  };
+  const reporter = reporterFor(flags.progress);
+  const run = (more: Parameters<typeof admin.verifyImage>[0]) =>
+    withProgress(session, { onProgress: (entry) => reporter.tell(entry) }, async (progressStream) => {
+      const found = admin.verifyImage({ ...request, ...more, progressStream }, { patient: true });
+      for await (const finding of found) findings.push(finding);
+    });
   await askGantryd(session, async () => {
     if (flags.repair !== true) return run({});
     const reference = flags.from === undefined ? name : fullName(flags.from);
     return withRegistry(session, { remote: { ...remote, reference } }, (source) => run({ repair: true, source }));
-  });
+  }).finally(() => reporter.end());
   return findings;
 }
 

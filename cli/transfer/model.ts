@@ -17,7 +17,10 @@ interface Sample {
 
 /** Events of bytes under way. */
 const MOVING = new Set(['downloading', 'uploading', 'reading', 'sending', 'receiving']);
-const ENDED = new Set(['complete', 'already exists', 'extracted', 'saved', 'mounted']);
+const ENDED = new Set([
+  ...['complete', 'already exists', 'extracted', 'saved', 'mounted'],
+  ...['good', 'missing', 'corrupt', 'repaired'],
+]);
 /** The rate is that of the last few seconds. */
 const RATE_WINDOW_MS = 5000;
 

@@ -26,11 +26,22 @@ export function place<T>(type: MessageType<T>, value: Input<T>): Place {
 /** Resolves when the transfer is done and all of its progress was told. @throws what the daemon answers */
 export async function transfer(session: Session, plan: TransferPlan): Promise<void> {
   const { source, destination, lease, onProgress, signal } = plan;
+  const options = { lease, patient: true, ...(signal === undefined ? {} : { signal }) };
+  await withProgress(session, { lease, onProgress }, async (progressStream) => {
+    await session.connection.transfer.transfer({ source, destination, options: { progressStream } }, options);
+  });
+}
+
+/** Resolves when the body is done and all that the daemon told of it meanwhile was passed on. */
+export async function withProgress(
+  session: Session,
+  { lease, onProgress }: { readonly lease?: string; readonly onProgress: (entry: Progress) => void },
+  body: (stream: string) => Promise<void>,
+): Promise<void> {
   const { id, call } = await openStream(session, 'progress', lease);
   const told = receiveProgress(call, onProgress);
   try {
-    const options = { lease, patient: true, ...(signal === undefined ? {} : { signal }) };
-    await session.connection.transfer.transfer({ source, destination, options: { progressStream: id } }, options);
+    await body(id);
     await told;
   } finally {
     call.cancel();

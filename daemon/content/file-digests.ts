@@ -5,7 +5,7 @@ import { existsSync } from 'node:fs';
 import { join, resolve } from 'node:path';
 import { Worker } from 'node:worker_threads';
 import { unknown } from '../../proto/errors';
-import type { DigestAnswer, DigestJob } from './digest-worker';
+import type { DigestAnswer, DigestJob, DigestProgress } from './digest-worker';
 
 const WORKER_LIMITS = { maxOldGenerationSizeMb: 16, maxYoungGenerationSizeMb: 2, stackSizeMb: 1 };
 
@@ -16,7 +16,11 @@ export class FileDigests implements AsyncDisposable {
    * Ask for one file after the other.
    * @throws the signal's reason, after which nothing more can be asked
    */
-  async of(job: DigestJob, signal: AbortSignal): Promise<DigestAnswer> {
+  async of(
+    job: Omit<DigestJob, 'isWatched'>,
+    signal: AbortSignal,
+    onProgress?: (readBytes: number) => void,
+  ): Promise<DigestAnswer> {
     signal.throwIfAborted();
     const worker = this.#worker;
     const { promise, resolve, reject } = Promise.withResolvers<DigestAnswer>();
@@ -25,14 +29,18 @@ export class FileDigests implements AsyncDisposable {
       void worker.terminate();
     };
     const ended = () => reject(unknown('the thread that reads blobs has ended'));
-    worker.once('message', resolve).once('error', reject).once('exit', ended);
+    const take = (message: DigestAnswer | DigestProgress) => {
+      if ('readBytes' in message) onProgress?.(message.readBytes);
+      else resolve(message);
+    };
+    worker.on('message', take).once('error', reject).once('exit', ended);
     signal.addEventListener('abort', abort, { once: true });
-    worker.postMessage(job);
+    worker.postMessage({ ...job, isWatched: onProgress !== undefined } satisfies DigestJob);
     try {
       return await promise;
     } finally {
       signal.removeEventListener('abort', abort);
-      worker.off('message', resolve).off('error', reject).off('exit', ended);
+      worker.off('message', take).off('error', reject).off('exit', ended);
     }
   }
 

@@ -18,7 +18,9 @@ import { type CallContext, defineService, type Service } from '../grpc/handler';
 import { targetOf } from '../images/image-records';
 import { anyPlatform, exactly } from '../images/platform';
 import { parseReference } from '../registry/reference';
+import { BlobProgress } from '../transfer/blob-progress';
 import { withLease } from '../transfer/lease';
+import { ProgressReport } from '../transfer/progress';
 import { registryOptions } from '../transfer/registry';
 import { type ImageFinding, type VerifyOptions, type VerifyParts, verifyImage } from '../transfer/verify';
 import { leaseOf } from './leases';
@@ -65,23 +67,31 @@ async function* verify(
   request: VerifyImageRequest,
   context: CallContext,
 ): AsyncGenerator<Input<WireFinding>> {
-  const { name, platforms, allPlatforms, repair, source } = request;
+  const { name, platforms, allPlatforms, repair, source, progressStream } = request;
   const { signal } = context;
   const namespace = context.requireNamespace();
   const target = targetOf(deps.images.get(namespace, name));
   const chosen = platforms.length > 0 ? exactly(platforms) : undefined;
+  const report = new ProgressReport(progressStream === '' ? undefined : deps.streams.get(namespace, progressStream));
   const options: VerifyOptions = {
     owner: { namespace, lease: '', signal },
     platforms: allPlatforms ? anyPlatform : chosen,
     source: repair ? (source ?? { reference: name, resolver: undefined }) : undefined,
+    progress: new BlobProgress(report, name, 'reading'),
   };
-  // What is refused is not fetched, nor unpacked.
-  if (repair) await deps.trust?.checkContainer(namespace, name, signal);
-  if (!repair) yield* toFindings(verifyImage(deps, target, options));
-  else {
-    yield* underLease(deps, context, (lease) =>
-      toFindings(verifyImage(deps, target, { ...options, owner: { namespace, lease, signal } })),
-    );
+  try {
+    report.tell({ event: `Verifying ${name}` });
+    // What is refused is not fetched, nor unpacked.
+    if (repair) await deps.trust?.checkContainer(namespace, name, signal);
+    if (!repair) yield* toFindings(verifyImage(deps, target, options));
+    else {
+      yield* underLease(deps, context, (lease) =>
+        toFindings(verifyImage(deps, target, { ...options, owner: { namespace, lease, signal } })),
+      );
+    }
+    report.tell({ event: `Verified ${name}` });
+  } finally {
+    await report.close();
   }
 }
 

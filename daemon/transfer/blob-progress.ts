@@ -1,4 +1,4 @@
-// Progress of the blobs of one transfer: each waits, moves its bytes, and is complete or was there already.
+// Progress of the blobs of one transfer: each waits, moves its bytes or is read, and has come to an end.
 
 import type { ImageDescriptor } from '../images/documents';
 import { nameOfBlob } from '../images/graph';
@@ -7,18 +7,36 @@ import type { ProgressReport } from './progress';
 /** How often the bytes of a blob under way are told. */
 const INTERVAL_MS = 300;
 
+/** The word for bytes under way. */
+type MovingEvent = 'downloading' | 'uploading' | 'reading';
+type EndEvent =
+  | 'complete'
+  | 'already exists'
+  | 'extracting'
+  | 'extracted'
+  | 'good'
+  | 'missing'
+  | 'corrupt'
+  | 'repaired';
+
 export class BlobProgress {
   readonly #report: ProgressReport;
   readonly #root: string;
-  readonly #event: string;
-  readonly #parents = new Map<string, string[]>();
+  readonly #event: MovingEvent;
+  readonly #parents: Map<string, string[]>;
   readonly #toldAt = new Map<string, number>();
 
-  /** `root` is the entry above the target; `event` the word for bytes under way. */
-  constructor(report: ProgressReport, root: string, event: 'downloading' | 'uploading') {
+  /** `root` is the entry above the target. */
+  constructor(report: ProgressReport, root: string, event: MovingEvent, parents = new Map<string, string[]>()) {
     this.#report = report;
     this.#root = root;
     this.#event = event;
+    this.#parents = parents;
+  }
+
+  /** The same blobs, where something else is done to them. */
+  as(event: MovingEvent): BlobProgress {
+    return new BlobProgress(this.#report, this.#root, event, this.#parents);
   }
 
   addChildren(parent: ImageDescriptor, children: readonly ImageDescriptor[]): void {
@@ -39,7 +57,7 @@ export class BlobProgress {
     this.#tell(blob, this.#event, doneBytes);
   }
 
-  done(blob: ImageDescriptor, event: 'complete' | 'already exists' | 'extracting' | 'extracted'): void {
+  done(blob: ImageDescriptor, event: EndEvent): void {
     this.#tell(blob, event, blob.size);
   }
 

@@ -21,10 +21,9 @@ import { childrenOf, findManifest, hasBlob, labelChildren } from '../images/grap
 import { isNonDistributable } from '../images/media-types';
 import { machinePlatform, type PlatformChoice, runningOn } from '../images/platform';
 import { chainIds } from '../images/unpack';
-import { BlobProgress } from './blob-progress';
+import type { BlobProgress } from './blob-progress';
 import { Fetcher } from './fetch';
 import type { TransferParts } from './parts';
-import { ProgressReport } from './progress';
 import { openRemote } from './registry';
 
 export interface VerifyParts extends TransferParts {
@@ -37,6 +36,8 @@ export interface VerifyOptions {
   readonly platforms: PlatformChoice | undefined;
   /** Where what is damaged is fetched from; undefined: nothing is repaired. */
   readonly source: OCIRegistry | undefined;
+  /** Told which blobs are read. */
+  readonly progress: BlobProgress;
 }
 
 /** A part of an image. */
@@ -72,19 +73,27 @@ class Verification {
   readonly #owner: Owner;
   readonly #platforms: PlatformChoice | undefined;
   readonly #source: OCIRegistry | undefined;
+  readonly #progress: BlobProgress;
   /** Made when something has to be fetched: not every image has a name that leads to a registry. */
   #fetcher: Fetcher | undefined;
   /** Blobs that were read, and whether they are good now. */
   readonly #read = new Map<string, boolean>();
+  /** Snapshots of the namespace whose data is gone, by snapshotter: a question that takes a look at all of them. */
+  readonly #lost = new Map<string, Promise<ReadonlySet<string>>>();
   #hasLayers = false;
 
-  constructor(parts: VerifyParts, closing: AsyncDisposableStack, { owner, platforms, source }: VerifyOptions) {
+  constructor(
+    parts: VerifyParts,
+    closing: AsyncDisposableStack,
+    { owner, platforms, source, progress }: VerifyOptions,
+  ) {
     this.#parts = parts;
     this.#digests = closing.use(new FileDigests());
     this.#closing = closing;
     this.#owner = owner;
     this.#platforms = platforms;
     this.#source = source;
+    this.#progress = progress;
   }
 
   async *run(target: ImageDescriptor): AsyncGenerator<ImageFinding> {
@@ -104,6 +113,7 @@ class Verification {
     const isHere = hasBlob(this.#parts.content, this.#owner.namespace, blob);
     if ((!isHere && !isNeeded) || this.#read.has(blob.digest) || depth > INDEX_DEPTH_MAX) return;
     const finding = await this.#examine(blob);
+    this.#progress.done(blob, finding.state);
     const isGood = finding.state === 'good' || finding.state === 'repaired';
     this.#read.set(blob.digest, isGood);
     yield finding;
@@ -122,6 +132,7 @@ class Verification {
       yield { ...partOf(blob), state: 'corrupt', detail: messageOf(error) };
       return;
     }
+    this.#progress.addChildren(blob, children);
     // Labels tell garbage collection of the edges; a record that was made again has none.
     if (this.#source !== undefined) labelChildren(content, namespace, blob, children);
     if (role === 'manifest') {
@@ -172,17 +183,20 @@ class Verification {
 
   #openFetcher(source: OCIRegistry): Fetcher {
     const owner = this.#owner;
-    const progress = new BlobProgress(new ProgressReport(), source.reference, 'downloading');
+    const progress = this.#progress.as('downloading');
     const remote = this.#closing.use(openRemote(this.#parts, source, { owner }));
     return new Fetcher(this.#parts.content, remote, { owner, progress });
   }
 
-  async #flawOf({ digest, size }: ImageDescriptor): Promise<Flaw | undefined> {
+  async #flawOf(blob: ImageDescriptor): Promise<Flaw | undefined> {
+    const { digest, size } = blob;
     const { content } = this.#parts;
     const { namespace, signal } = this.#owner;
     if (!content.blobs.has(namespace, digest)) return { state: 'missing', detail: 'the namespace has no such blob' };
     const job = { path: content.blobPath(digest), algorithm: algorithmOf(digest) };
-    const found = await this.#digests.of(job, signal);
+    const onProgress = (readBytes: number) => this.#progress.bytes(blob, readBytes);
+    onProgress(0);
+    const found = await this.#digests.of(job, signal, onProgress);
     if ('code' in found) {
       if (found.code === 'ENOENT') return { state: 'missing', detail: 'its file is gone' };
       return { state: 'corrupt', detail: `its file cannot be read: ${found.message}` };
@@ -242,30 +256,46 @@ class Verification {
   /** For each of them what is wrong with it. */
   async #snapshotFlaws(snapshotter: Snapshotter, names: readonly string[]): Promise<(string | undefined)[]> {
     const { namespace } = this.#owner;
-    const lost = await lostKeys(snapshotter, namespace);
+    const lost = await this.#lostKeys(snapshotter);
     return names.map((name) => {
       if (!hasSnapshot(snapshotter, namespace, name)) return 'the namespace has no such snapshot';
       return lost.has(name) ? 'its directory is gone' : undefined;
     });
   }
 
+  #lostKeys(snapshotter: Snapshotter): Promise<ReadonlySet<string>> {
+    const known = this.#lost.get(snapshotter.name);
+    if (known !== undefined) return known;
+    const { namespace } = this.#owner;
+    const found = snapshotter
+      .lost()
+      .then((lost) => new Set(lost.filter((one) => one.namespace === namespace).map(({ key }) => key)));
+    this.#lost.set(snapshotter.name, found);
+    return found;
+  }
+
   /** @throws FAILED_PRECONDITION while others are on top of what has to go, and what Unpacker.unpack() throws */
   async #unpackAgain(snapshotter: Snapshotter, chain: readonly string[], manifest: ImageManifest): Promise<void> {
-    await this.#removeLost(snapshotter, chain);
-    await this.#parts.unpacker.unpack(manifest, {
-      owner: this.#owner,
-      snapshotter: snapshotter.name,
-      arrival: async ({ digest }) => {
-        if (this.#read.get(digest) !== true) throw failedPrecondition(`layer ${digest} is damaged`);
-      },
-    });
+    try {
+      await this.#removeLost(snapshotter, chain);
+      await this.#parts.unpacker.unpack(manifest, {
+        owner: this.#owner,
+        snapshotter: snapshotter.name,
+        arrival: async ({ digest }) => {
+          if (this.#read.get(digest) !== true) throw failedPrecondition(`layer ${digest} is damaged`);
+        },
+        onLayer: (layer, event) => this.#progress.done(layer, event),
+      });
+    } finally {
+      this.#lost.delete(snapshotter.name);
+    }
   }
 
   /** All records from the lowest without data upwards, or none. */
   async #removeLost(snapshotter: Snapshotter, chain: readonly string[]): Promise<void> {
     const { db, events } = this.#parts;
     const { namespace } = this.#owner;
-    const lost = await lostKeys(snapshotter, namespace);
+    const lost = await this.#lostKeys(snapshotter);
     const lowest = chain.findIndex((name) => lost.has(name));
     if (lowest < 0) return;
     db.transaction(() => {
@@ -281,12 +311,6 @@ class Verification {
 
 function partOf(blob: ImageDescriptor): Pick<ImageFinding, 'kind' | 'key' | 'sizeBytes'> {
   return { kind: roleOfBlob(blob), key: blob.digest, sizeBytes: blob.size };
-}
-
-/** Recorded snapshots of the namespace whose data is gone. */
-async function lostKeys(snapshotter: Snapshotter, namespace: string): Promise<Set<string>> {
-  const lost = await snapshotter.lost();
-  return new Set(lost.filter((one) => one.namespace === namespace).map(({ key }) => key));
 }
 
 function ignoreNotFound(error: unknown): undefined {

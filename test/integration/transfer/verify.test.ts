@@ -130,6 +130,38 @@ describeUnless(missingForCli() ?? missingForRegistry() ?? peer)('gantry images v
     expect((await gantry('images', 'check')).stdout).toMatch(/complete +4\/4 +true/);
   });
 
+  test('progress tells of every blob that is read, and of what is fetched and unpacked again', async () => {
+    const { name, namespace, manifest, config, layers, gantry } = await pulled();
+    const told = (stderr: string) =>
+      stderr
+        .split('\n')
+        .filter((text) => text.startsWith('{'))
+        .map((text): { event: string; name: string; parents: string[] } => JSON.parse(text));
+
+    const good = told((await verify(namespace, '--progress', 'json', name)).stderr);
+    writeFileSync(fileOf(layers[1] ?? ''), 'not what it was');
+    const plain = await gantry('images', 'verify', '--progress', 'plain', name);
+    const repaired = told((await verify(namespace, '--repair', '--progress', 'json', name)).stderr);
+
+    const names = [`manifest-${manifest}`, `config-${config}`, ...layers.map((layer) => `layer-${layer}`)];
+    const read = names.flatMap((part) => [`reading ${part}`, `good ${part}`]);
+    expect(good.map(({ event, name: part }) => `${event} ${part}`.trim())).toEqual([
+      `Verifying ${name}`,
+      ...read,
+      `Verified ${name}`,
+    ]);
+    expect(good.at(-2)?.parents).toEqual([`manifest-${manifest}`]);
+    expect({ code: plain.code, stderr: plain.stderr }).toEqual({
+      code: 1,
+      stderr: expect.stringMatching(
+        /^layer [0-9a-f]{12}: good\nlayer [0-9a-f]{12}: reading.*\nlayer [0-9a-f]{12}: corrupt\n/m,
+      ),
+    });
+    const last = repaired.filter(({ name: part }) => part === `layer-${layers[1]}`).map(({ event }) => event);
+    expect([last[0], last.at(-1)]).toEqual(['reading', 'repaired']);
+    expect(last).toContain('downloading');
+  });
+
   test('a blob whose record is gone is fetched like any other', async () => {
     const { name, namespace, layers, gantry } = await pulled();
     await gantry('content', 'rm', layers[1] ?? '');
