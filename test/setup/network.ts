@@ -8,7 +8,8 @@ import { killIfThere } from './leftovers';
 
 const BUSYBOX = '/usr/bin/busybox';
 /** Ends with its input, which ends with this process. */
-const HOLD = `${BUSYBOX} ip link set lo up && echo up && exec ${BUSYBOX} cat`;
+const HOLD = `echo up && exec ${BUSYBOX} cat`;
+const NOTHING_MORE = { kinds: [], setUp: '' } as const;
 
 /** Lasts until close(), or until this process ends. Only the loopback interface is in it. */
 export class TestNetwork {
@@ -16,14 +17,24 @@ export class TestNetwork {
   /** A command that runs what follows it in the namespace, as the same process. */
   readonly within: readonly string[];
 
-  private constructor(holder: ChildProcess) {
+  private constructor(holder: ChildProcess, kinds: readonly string[]) {
     this.#holder = holder;
-    this.within = ['nsenter', `--net=/proc/${holder.pid}/ns/net`, '--'];
+    this.within = ['nsenter', `--target=${holder.pid}`, ...kinds, '--'];
   }
 
-  /** @throws Error when the kernel or the user does not allow it */
-  static async open(): Promise<TestNetwork> {
-    const holder = spawn('unshare', ['--net', BUSYBOX, 'sh', '-c', HOLD], { stdio: ['pipe', 'pipe', 'inherit'] });
+  /** The process that holds it. */
+  get pid(): number {
+    return this.#holder.pid!;
+  }
+
+  /**
+   * @param more further namespaces that what runs within has, and shell commands that make them ready
+   * @throws Error when the kernel or the user does not allow it
+   */
+  static async open(more: { kinds: readonly ('mount' | 'uts')[]; setUp: string } = NOTHING_MORE): Promise<TestNetwork> {
+    const kinds = ['net', ...more.kinds].map((kind) => `--${kind}`);
+    const script = `set -e; ${BUSYBOX} ip link set lo up; ${more.setUp}\n${HOLD}`;
+    const holder = spawn('unshare', [...kinds, BUSYBOX, 'sh', '-c', script], { stdio: ['pipe', 'pipe', 'inherit'] });
     let isUp = false;
     let hasEnded = false;
     holder.stdout.on('data', () => {
@@ -36,8 +47,8 @@ export class TestNetwork {
       hasEnded = true;
     });
     await waitFor('a network namespace', () => isUp || hasEnded);
-    if (hasEnded) throw new Error('a network namespace: unshare --net failed');
-    return new TestNetwork(holder);
+    if (hasEnded) throw new Error(`a network namespace: unshare ${kinds.join(' ')} failed`);
+    return new TestNetwork(holder, kinds);
   }
 
   /** Kills every process in the namespace, which goes with the last of them. */

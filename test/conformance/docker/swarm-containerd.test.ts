@@ -1,0 +1,3 @@
+import { testSwarm } from './swarm';
+
+testSwarm('containerd');
