@@ -24,6 +24,8 @@ import { unpackImage } from './unpack';
 
 /** Entry of an index that belongs to another image, such as a signature: no image of its own. */
 const SUBJECT_ANNOTATION = 'io.containerd.manifest.subject';
+/** What `cosign save` puts beside an image says so in its annotation "kind". */
+const COSIGN_PART = /^dev\.cosignproject\.cosign\/(?!image)/;
 
 interface Archived {
   readonly bytes: AsyncIterable<Buffer>;
@@ -82,7 +84,8 @@ async function importImages(
   const named = [
     { target: index, names: givenNames(store, index) },
     ...entries
-      .filter((entry) => entry.annotations?.[SUBJECT_ANNOTATION] === undefined)
+      .filter(({ annotations }) => annotations?.[SUBJECT_ANNOTATION] === undefined)
+      .filter(({ annotations }) => !COSIGN_PART.test(annotations?.['kind'] ?? ''))
       .map((entry) => ({ target: entry, names: annotatedNames(store, entry) })),
   ];
   for (const { target, names } of named) await parts.trust?.checkImport({ target, manifests }, names, owner);

@@ -43,18 +43,15 @@ export interface Policy {
   /** The rule for an image's name, which may be empty; undefined: nothing is demanded. */
   ruleFor(name: string): Rule | undefined;
   /** Of all rules. */
-  readonly certificates: readonly CertificateDemand[];
+  readonly signatures: readonly SignatureDemand[];
 }
 
 /** Reads keys and trusted roots, once. @throws INVALID_ARGUMENT naming the file and what is wrong with it */
 export function loadPolicy(config: TrustConfig): Policy {
   const rules = config.rules.map((rule) => ({ pattern: namePattern(rule.match), rule: loadRule(rule) }));
   const standard: Rule = { title: 'the default', demand: { kind: config.default } };
-  const certificates = rules.flatMap(({ rule: { demand } }) => {
-    return demand.kind === 'signature' && demand.certificate !== undefined ? [demand.certificate] : [];
-  });
   return {
-    certificates,
+    signatures: rules.flatMap(({ rule: { demand } }) => (demand.kind === 'signature' ? [demand] : [])),
     ruleFor(name) {
       const forms = formsOf(name);
       const found = rules.find(({ pattern }) => forms.some((form) => pattern.test(form)))?.rule ?? standard;

@@ -27,6 +27,8 @@ export interface TrustParts {
   readonly log: Logger;
 }
 
+/** Larger archives prove images only under the names that they give them. */
+const ARCHIVE_MANIFESTS_MAX = 100;
 /** Where somebody who runs an image waits for its registry at most. */
 const LOOKUP_TIMEOUT_MS = 60_000;
 
@@ -53,7 +55,9 @@ export class Trust {
     if (acceptsAll && verifiers.binDir === '') return undefined;
     const trust = new Trust(config, parts);
     trust.#proofs.prune();
-    for (const certificate of trust.#policy.certificates) bundles().materialOf(certificate);
+    for (const { certificate } of trust.#policy.signatures) {
+      if (certificate !== undefined) bundles().materialOf(certificate);
+    }
     return trust;
   }
 
@@ -77,7 +81,7 @@ export class Trust {
   }
 
   /**
-   * Before an image of an archive is unpacked and named.
+   * Before an image of an archive is unpacked and named. What the archive proves is remembered, whatever it is called.
    * @param manifests of the archive, where signatures may be
    * @throws PERMISSION_DENIED, the signal's reason
    */
@@ -88,9 +92,14 @@ export class Trust {
   ): Promise<void> {
     const { target, manifests } = image;
     const archive = archiveSource(this.#parts.content, namespace, manifests);
+    const stored = this.#storedImage(namespace, target.digest);
+    // The image may be called otherwise later, when the archive is not here any more.
+    if (manifests.length > 1 && manifests.length <= ARCHIVE_MANIFESTS_MAX) {
+      for (const demand of this.#policy.signatures) await this.#objectionTo(stored, demand, () => [archive], signal);
+    }
     for (const name of names) {
       const sources = () => [archive, ...this.#sourcesOf(namespace, name)];
-      await this.#checkRule(name, this.#storedImage(namespace, target.digest), sources, signal);
+      await this.#checkRule(name, stored, sources, signal);
       await this.#askVerifiers(name, target, signal);
     }
   }

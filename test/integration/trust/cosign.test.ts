@@ -185,4 +185,31 @@ describeUnless(missingForCli() ?? missingForRegistry())('the trust policy and co
     await expectPull(app);
     await expectNoPull(other, `it is for the name "${server.host}/named/other"`);
   });
+
+  test('what was saved with its signatures is imported and run where no registry is', async () => {
+    const [image, stranger] = [await publish('team/saved'), await publish('team/stranger-saved')];
+    await sign('team', image);
+    await sign('stranger', stranger);
+    const saved = async ({ byDigest, repository }: Published) => {
+      const directory = path(`${repository.replace('/', '-')}-saved`);
+      await cosign('save', '--allow-http-registry', '--dir', directory, byDigest);
+      await mustRun(['tar', '-C', directory, '-cf', `${directory}.tar`, 'blobs', 'index.json', 'oci-layout']);
+      return `${directory}.tar`;
+    };
+    const archives = [await saved(image), await saved(stranger)] as const;
+    const namespace = fresh();
+    const importAs = ({ name }: Published, file: string) => gantry(namespace, 'images', 'import', '--name', name, file);
+    const run = ({ name }: Published) => gantry(namespace, 'run', '--rm', name, `c${fresh()}`, 'echo', 'hello');
+
+    await server.kill();
+    try {
+      expect(await importAs(image, archives[0])).toMatchObject({ exitCode: 0, stderr: '' });
+      expect(await importAs(stranger, archives[1])).toMatchObject({ exitCode: 0, stderr: '' });
+
+      expect(await run(image)).toEqual({ exitCode: 0, stdout: 'hello\n', stderr: '' });
+      expect((await run(stranger)).stderr).toMatch(/the trust policy refuses it by .*permission denied/);
+    } finally {
+      await server.resume();
+    }
+  });
 });
