@@ -88,12 +88,19 @@ int gantry_unmount(const char *target, int lazy)
 	return umount2(target, UMOUNT_NOFOLLOW | (lazy ? MNT_DETACH : 0)) < 0 ? -errno : 0;
 }
 
-/* A copy of the mount at path, attached nowhere. */
-int gantry_open_tree(const char *path, int recursive)
+/* A copy of the mount at path, attached nowhere; with a propagation other than 0 it does not keep that of the mount. */
+int gantry_open_tree(const char *path, int recursive, uint64_t propagation)
 {
+	struct mount_attr attributes = {.propagation = propagation & ~(uint64_t)MS_REC};
 	int fd = (int)syscall(SYS_open_tree, AT_FDCWD, path, OPEN_TREE_CLONE | OPEN_TREE_CLOEXEC | (recursive ? AT_RECURSIVE : 0));
+	int result = fd < 0 ? -errno : fd;
 
-	return fd < 0 ? -errno : fd;
+	if (fd >= 0 && propagation != 0 &&
+	    syscall(SYS_mount_setattr, fd, "", AT_EMPTY_PATH | AT_RECURSIVE, &attributes, sizeof(attributes)) < 0) {
+		result = -errno;
+		close(fd);
+	}
+	return result;
 }
 
 /* Attaches such a copy to a descriptor. */

@@ -240,10 +240,13 @@ export function mountOnto({ source, target, type, flags, data, directory }: Moun
   checkResult(fn(source, target, type, flags, data, directory), 'mount', source);
 }
 
-/** A copy of the mount at path, attached nowhere. The caller closes it. */
-export function openMountTree(path: string, recursive: boolean): number {
-  const fn = native('int gantry_open_tree(const char *path, int recursive)');
-  return checkResult(fn(path, recursive ? 1 : 0), 'open_tree', path);
+/**
+ * A copy of the mount at path, attached nowhere. The caller closes it.
+ * @param propagation - flags of mount(2) for all of it; 0 keeps that of the mount
+ */
+export function openMountTree(path: string, recursive: boolean, propagation = 0): number {
+  const fn = native('int gantry_open_tree(const char *path, int recursive, uint64_t propagation)');
+  return checkResult(fn(path, recursive ? 1 : 0, propagation), 'open_tree', path);
 }
 
 /** Attaches such a copy to a descriptor. */

@@ -4,6 +4,7 @@ import { closeSync } from 'node:fs';
 import { unknown } from '../../proto/errors';
 import { errorText } from '../failure';
 import { idmapTree, openMountTree } from '../native';
+import { propagationFlags } from '../plan/encode';
 import type { MountSource } from '../plan/operations';
 import { closeAll, type IdMappings, openMappingNamespace } from './user-namespace';
 
@@ -28,9 +29,9 @@ export function openMountSources(sources: readonly MountSource[]): number[] {
   }
 }
 
-function openTree({ path, target, recursive }: MountSource): number {
+function openTree({ path, target, recursive, propagation }: MountSource): number {
   try {
-    return openMountTree(path, recursive);
+    return openMountTree(path, recursive, propagationFlags(propagation));
   } catch (error) {
     const reason = `stat ${path}: ${errorText(error)}`;
     throw unknown(`error during container init: error mounting "${path}" to rootfs at "${target}": ${reason}`, {

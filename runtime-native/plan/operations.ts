@@ -176,6 +176,8 @@ export interface MountSource {
   /** Where it is to be attached. */
   readonly target: string;
   readonly recursive: boolean;
+  /** What the container's mount namespace would make of it, in which it is not opened. */
+  readonly propagation?: Propagation;
   readonly idmap?: {
     readonly uid: readonly IdMapping[];
     readonly gid: readonly IdMapping[];

@@ -130,7 +130,8 @@ export function compileCreate(spec: Spec, context: CreateContext): CompiledCreat
       ...handed,
     }),
   ];
-  const { sources } = compiled;
+  const propagation = sourcePropagation(linux, hasUser);
+  const sources = compiled.sources.map((source) => ({ ...source, propagation }));
   const inherited = [...handed.inherited, ...sources.map(nameSource)];
   return { plan: { operations, inherited, ...(sources.length > 0 ? { sources } : {}) }, namespaces };
 }
@@ -216,17 +217,23 @@ function compileEntry(process: Process, cgroupFiles: readonly string[], score: '
 }
 
 function compilePropagation(linux: Linux, sharedParent: string | undefined): Operation[] {
-  const given = linux.rootfsPropagation ?? '';
-  const propagation = (
-    given.endsWith('unbindable')
-      ? 'rprivate'
-      : given !== ''
-        ? `r${given.replace(/^r(?=private|slave|shared|unbindable)/, '')}`
-        : 'rslave'
-  ) as Propagation;
-  const operations: Operation[] = [{ op: 'propagation', path: '/', propagation }];
+  const operations: Operation[] = [{ op: 'propagation', path: '/', propagation: hostPropagation(linux) }];
   if (sharedParent !== undefined) operations.push({ op: 'propagation', path: sharedParent, propagation: 'private' });
   return operations;
+}
+
+/** Of the host's mounts, in the container's mount namespace. */
+function hostPropagation({ rootfsPropagation: given = '' }: Linux): Propagation {
+  if (given === '') return 'rslave';
+  return given.endsWith('unbindable')
+    ? 'rprivate'
+    : (`r${given.replace(/^r(?=private|slave|shared)/, '')}` as Propagation);
+}
+
+/** The kernel shares no mounts with a mount namespace of another user namespace (mount_namespaces(7)). */
+function sourcePropagation(linux: Linux, hasUser: boolean): Propagation {
+  const propagation = hostPropagation(linux);
+  return hasUser && propagation === 'rshared' ? 'rslave' : propagation;
 }
 
 /** The root is bound in its place, which needs a parent that is neither shared nor unbindable; it is so afterwards. */

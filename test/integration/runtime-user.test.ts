@@ -15,6 +15,7 @@ import {
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { unreadBytes } from '../../runtime-native/index';
+import { mountsBelow } from '../setup/leftovers';
 import { describeUnless } from '../setup/needs';
 import { type SpecChange, useRuntime } from '../suites/runtime-bench';
 import { missingForContainers } from '../suites/runtime-bundle';
@@ -52,6 +53,33 @@ describeUnless(missingForContainers())('user namespaces', () => {
     expect(result.stdout).toMatch(/^sysfs \/sys sysfs ro,/m);
     expect(result.stdout).toMatch(/^proc \/proc proc /m);
     expect(statSync(join(runtime.bundle.rootfs, 'tmp/made')).uid).toBe(FIRST_ID);
+  });
+
+  test('what the container mounts in a shared volume does not come to the host', async () => {
+    const volume = join(runtime.bundle.path, 'volume');
+    mkdirSync(join(volume, 'place'), { recursive: true });
+    execFileSync('mount', ['--bind', volume, volume]);
+    try {
+      execFileSync('mount', ['--make-shared', volume]);
+      const container = await runtime.running(
+        ['sleep', '1000'],
+        withUser((spec) => {
+          const mount = { destination: '/mnt', type: 'bind', source: volume, options: ['rbind'] };
+          spec.mounts.push(mount as never);
+          const capabilities = ['CAP_SYS_ADMIN'];
+          Object.assign(spec.process, {
+            capabilities: { bounding: capabilities, effective: capabilities, permitted: capabilities },
+          });
+        }),
+      );
+
+      const mounted = await runtime.exec(container, ['mount', '-t', 'tmpfs', 'x', '/mnt/place']);
+
+      expect(mounted).toMatchObject({ code: 0 });
+      expect(mountsBelow(join(volume, 'place'))).toEqual([]);
+    } finally {
+      execFileSync('umount', ['-R', volume]);
+    }
   });
 
   test('cgroups, a private cgroup namespace and their mounts', async () => {
