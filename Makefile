@@ -114,7 +114,7 @@ test: build check
 test-vm: build
 	$(NODE) dist/test/vm/main.js $(TESTS)
 
-# Debian's dockerd on gantryd and on containerd, the same docker commands on both.
+# Debian's dockerds on gantryd and on containerd, the same docker commands on both. GANTRY_TEST_SHORT=1: some of them.
 .PHONY: test-docker
 test-docker: export GANTRY_TEST_ALL = 1
 test-docker: build

@@ -5,11 +5,12 @@ import { describeUnless, needsRoot } from '../../setup/needs';
 import { expectedOf, playAll, replayDifferences } from '../replay';
 import { DOCKER_DIFFERENCES } from './differences';
 import { type DockerHost, type DockerSetup, startDockerHost } from './host';
-import { SETUPS } from './setups';
+import { SETUPS, SHORT_SETUPS } from './setups';
 
 const TIMEOUT_MS = 1_800_000;
+const IS_SHORT = process.env['GANTRY_TEST_SHORT'] === '1';
 
-describeUnless(needsRoot()).each(SETUPS)('$name', (setup) => {
+describeUnless(needsRoot()).each(IS_SHORT ? SHORT_SETUPS : SETUPS)('$name', (setup) => {
   const { cases } = setup;
   let peer: Map<string, string>;
   let ours: Map<string, string>;
@@ -17,7 +18,7 @@ describeUnless(needsRoot()).each(SETUPS)('$name', (setup) => {
   const expected = (name: string) => expectedOf(name, peer.get(name)!, DOCKER_DIFFERENCES);
 
   beforeAll(async () => {
-    const [containerd, gantryd] = await startBoth(setup);
+    const [containerd, gantryd] = (await startBoth(setup)) as [DockerHost, DockerHost];
     try {
       [peer, ours] = await Promise.all([playAll(cases, containerd.session), playAll(cases, gantryd.session)]);
       await gantryd.dockerd.stop();
@@ -31,6 +32,7 @@ describeUnless(needsRoot()).each(SETUPS)('$name', (setup) => {
 
   test.each(cases.map(({ name }) => name))('%s', (name) => {
     expect(ours.get(name)).toBe(expected(name));
+    expect(ours.get(name)).not.toContain('# step failed');
   });
 
   test('gantryd leaves no process, cgroup or mount behind', () => {
@@ -38,12 +40,12 @@ describeUnless(needsRoot()).each(SETUPS)('$name', (setup) => {
   });
 });
 
-async function startBoth(setup: DockerSetup): Promise<[DockerHost, DockerHost]> {
-  const containerd = await startDockerHost('containerd', setup);
-  try {
-    return [containerd, await startDockerHost('gantryd', setup)];
-  } catch (error) {
-    await containerd.destroy();
-    throw error;
-  }
+async function startBoth(setup: DockerSetup): Promise<DockerHost[]> {
+  const kinds = ['containerd', 'gantryd'] as const;
+  const hosts = await Promise.allSettled(kinds.map((kind) => startDockerHost(kind, setup)));
+  const started = hosts.flatMap((host) => (host.status === 'fulfilled' ? [host.value] : []));
+  const failed = hosts.find((host) => host.status === 'rejected');
+  if (failed === undefined) return started;
+  await Promise.all(started.map((host) => host.destroy()));
+  throw failed.reason;
 }

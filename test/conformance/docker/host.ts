@@ -1,10 +1,12 @@
 // One dockerd on gantryd or on Debian's containerd, both in a network namespace of their own, and a session that plays
 // docker commands on it.
 
+import { chmodSync, mkdirSync, rmSync, writeFileSync } from 'node:fs';
 import path from 'node:path';
 import { BUSYBOX_IMAGE, busyboxDockerArchive } from '../../images/busybox';
+import { RegistryServer } from '../../integration/registry/server';
 import { installedContainerd, installedDocker, unpackedDocker } from '../../setup/clients';
-import { startContainerd, startGantryd, type TestDaemon } from '../../setup/daemons';
+import { startContainerd, startGantryd, type TestDaemon, temporaryDirectory } from '../../setup/daemons';
 import { Dockerd } from '../../setup/dockerd';
 import { TestNetwork } from '../../setup/network';
 import type { Rule } from '../normalise';
@@ -13,6 +15,8 @@ import { Session } from '../session';
 const RULES: readonly Rule[] = [
   // The client gives up a call that it made beside the one that failed, and tells of it or not.
   [/^time=.* msg="error waiting for container: context canceled"\n/gm, ''],
+  // A container that ends soon may have no terminal any more.
+  [/^failed to resize tty, using default size\r?\n/gm, ''],
   // Containers, networks and what a builder makes have random ids; images are known by their digests.
   [/(?<!sha256:)\b[0-9a-f]{64}\b/g, 'ID'],
   [/\b[0-9a-f]{12}\b/g, 'ID'],
@@ -41,37 +45,47 @@ export interface DockerSetup {
   readonly args: readonly string[];
   /** daemon.json */
   readonly config?: object;
+  /** Files that take the place of those in /etc. */
+  readonly etc?: Readonly<Record<string, string>>;
 }
 
 /** Starts both daemons and loads the image of the cases. */
 export async function startDockerHost(kind: 'gantryd' | 'containerd', setup: DockerSetup): Promise<DockerHost> {
   const release = await (setup.version === '20.10.24' ? installedDocker() : unpackedDocker());
   const image = await busyboxDockerArchive();
-  const network = await TestNetwork.open();
+  const directory = temporaryDirectory(kind);
+  // A remapped root must come through to its files.
+  chmodSync(directory, 0o711);
+  const network = await TestNetwork.open(setup.etc && covering(path.join(directory, 'etc'), setup.etc));
   const { within } = network;
   let daemon: TestDaemon | undefined;
   let dockerd: Dockerd | undefined;
+  let registry: RegistryServer | undefined;
   const destroy = async () => {
     await dockerd?.stop().catch(() => undefined);
+    await registry?.kill();
     await network.close();
     await daemon?.destroy();
+    rmSync(directory, { recursive: true, force: true });
   };
   try {
     daemon = await (kind === 'gantryd'
-      ? startGantryd({ within })
-      : startContainerd(await installedContainerd(), { within }));
+      ? startGantryd({ within, directory })
+      : startContainerd(await installedContainerd(), { within, directory }));
     const { args, config = {} } = setup;
     dockerd = new Dockerd(release, daemon, { within, args, config });
     await dockerd.start();
     await dockerd.must(['load', '--quiet', '--input', image]);
-    return { daemon, dockerd, network, session: dockerSession(dockerd, within), destroy };
+    registry = await RegistryServer.start(path.join(daemon.directory, 'registry'), { within });
+    const session = dockerSession(dockerd, within, registry.host);
+    return { daemon, dockerd, network, session, destroy };
   } catch (error) {
     await destroy();
     throw error;
   }
 }
 
-function dockerSession(dockerd: Dockerd, within: readonly string[]): Session {
+function dockerSession(dockerd: Dockerd, within: readonly string[], registry: string): Session {
   const { directory, containerd } = dockerd;
   // In the namespace, where ports are published. As in a shell, settings may stand before a command.
   const command = (args: readonly string[]) => {
@@ -84,6 +98,17 @@ function dockerSession(dockerd: Dockerd, within: readonly string[]): Session {
   return new Session({ name: 'docker', command, rules: RULES }, path.join(directory, 'scratch'), {
     DOCKER: directory,
     IMAGE: BUSYBOX_IMAGE,
+    REGISTRY: registry,
     NS: containerd.namespace,
   });
+}
+
+/** A mount namespace whose mounts are shared, as on most machines, and in which the files are in /etc. */
+function covering(directory: string, files: Readonly<Record<string, string>>) {
+  mkdirSync(directory);
+  const mounts = Object.entries(files).map(([name, content]) => {
+    writeFileSync(path.join(directory, name), content);
+    return `busybox mount -o bind ${directory}/${name} /etc/${name}`;
+  });
+  return { kinds: ['mount'] as const, setUp: ['busybox mount --make-rshared /', ...mounts].join('\n') };
 }

@@ -9,7 +9,7 @@ async function main([kind = 'gantryd', setupName = '', pattern = '']: string[]):
   const setup = SETUPS.find(({ name }) => name.startsWith(`dockerd ${setupName}`))!;
   const host = await startDockerHost(kind === 'containerd' ? 'containerd' : 'gantryd', setup);
   try {
-    for (const testCase of setup.cases.filter(({ name }) => name.includes(pattern))) {
+    for (const testCase of setup.cases.filter(({ name }) => new RegExp(pattern).test(name))) {
       const start = Date.now();
       process.stdout.write(`## ${testCase.name}\n${await host.session.play(testCase)}\n\n`);
       process.stderr.write(`${((Date.now() - start) / 1000).toFixed(1)} s ${testCase.name}\n`);

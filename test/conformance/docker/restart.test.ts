@@ -5,6 +5,7 @@ import { writeFileSync } from 'node:fs';
 import { waitFor } from '../../setup/command';
 import { describeUnless, needsRoot } from '../../setup/needs';
 import { type DockerHost, startDockerHost } from './host';
+import { COMPLETE_SETUPS } from './setups';
 
 const TIMEOUT_MS = 300_000;
 const IMAGE = 'test/busybox';
@@ -12,7 +13,7 @@ const IMAGE = 'test/busybox';
 const COUNTING =
   'i=0; while [ ! -e /dev/shm/end ]; do i=$((i+1)); echo line $i; sleep 0.2; done; exit $(cat /dev/shm/end)';
 
-describeUnless(needsRoot())('docker with --live-restore', () => {
+describeUnless(needsRoot()).each(COMPLETE_SETUPS)('$name with --live-restore', (setup) => {
   let host: DockerHost;
   const docker = (...args: readonly string[]) => host.dockerd.must(args);
   const start = (name: string, ...flags: readonly string[]) =>
@@ -33,10 +34,7 @@ describeUnless(needsRoot())('docker with --live-restore', () => {
   };
 
   beforeAll(async () => {
-    host = await startDockerHost('gantryd', {
-      version: '20.10.24',
-      args: ['--storage-driver', 'overlay2', '--live-restore'],
-    });
+    host = await startDockerHost('gantryd', { ...setup, args: [...setup.args, '--live-restore'] });
   }, TIMEOUT_MS);
 
   afterEach(async () => {

@@ -16,6 +16,8 @@ export function missingForRegistry(): string | undefined {
 }
 
 export interface ServerOptions {
+  /** A command that runs it in another place, for example nsenter; it must keep the pid. */
+  readonly within?: readonly string[];
   /** Serves https, with a certificate for 127.0.0.1 and localhost from this authority. */
   readonly tls?: Authority;
   /** Clients have to show a certificate of this authority. */
@@ -34,18 +36,20 @@ export interface ServerOptions {
 export class RegistryServer {
   readonly directory: string;
   readonly #config: string;
+  readonly #command: readonly string[];
   #process: ChildProcess | undefined;
   #port = 0;
 
-  private constructor(directory: string, config: string) {
+  private constructor(directory: string, config: string, within: readonly string[]) {
     this.directory = directory;
     this.#config = config;
+    this.#command = [...within, PROGRAM, 'serve'];
   }
 
   /** Resolves when it serves. The directory is the caller's to remove. */
   static async start(directory: string, options: ServerOptions = {}): Promise<RegistryServer> {
     fs.mkdirSync(path.join(directory, 'storage'), { recursive: true });
-    const server = new RegistryServer(directory, await configuration(directory, options));
+    const server = new RegistryServer(directory, await configuration(directory, options), options.within ?? []);
     await server.resume();
     return server;
   }
@@ -63,7 +67,8 @@ export class RegistryServer {
   async resume(): Promise<void> {
     const file = path.join(this.directory, 'config.yml');
     fs.writeFileSync(file, this.#config.replace('@PORT@', String(this.#port)));
-    const child = spawn(PROGRAM, ['serve', file], { stdio: ['ignore', 'ignore', 'pipe'] });
+    const [program, ...args] = this.#command;
+    const child = spawn(program!, [...args, file], { stdio: ['ignore', 'ignore', 'pipe'] });
     this.#process = child;
     let log = '';
     child.stderr.setEncoding('utf8').on('data', (text: string) => {

@@ -1,20 +1,8 @@
-// Cases about images, what is made of containers, and the classic builder.
+// Cases about images and what is made of containers.
 
-import { mkdirSync, writeFileSync } from 'node:fs';
-import path from 'node:path';
-import type { Case, Step } from '../../session';
-import { quietly, remove, sh, show, sorted, withInput } from '../steps';
-
-/** Writes a build context into the scratch directory. */
-function context(name: string, files: Record<string, string>): Step {
-  return async (session) => {
-    for (const [file, content] of Object.entries(files)) {
-      const target = path.join(session.scratch, name, file);
-      mkdirSync(path.dirname(target), { recursive: true });
-      writeFileSync(target, session.fill(content));
-    }
-  };
-}
+import type { Case } from '../../session';
+import { classic, MADE } from '../builds';
+import { quietly, remove, show, sorted, withInput } from '../steps';
 
 const CONFIG = [
   'json .Config.Env',
@@ -23,27 +11,6 @@ const CONFIG = [
   '.Config.WorkingDir',
   '.Config.User',
 ];
-
-/** The ids of what a builder makes hold the time. */
-const MADE: Case['hide'] = [[/sha256:[0-9a-f]{64}/g, 'DIGEST']];
-
-const DOCKERFILE = `FROM $IMAGE AS first
-ARG WHAT=default
-RUN echo "built with $WHAT" > /made && id -u > /user
-FROM $IMAGE
-LABEL kind=test
-ENV NAME=value
-COPY --from=first /made /user /from/
-COPY --chown=1000:2000 file folder/ /copied/
-ADD file /added/
-WORKDIR /copied
-VOLUME /data
-EXPOSE 80/tcp
-USER worker
-RUN id -un; pwd; test ! -w / && echo refused
-ENTRYPOINT ["cat"]
-CMD ["/from/made"]
-`;
 
 export const imagesCases: Case[] = [
   {
@@ -83,37 +50,30 @@ export const imagesCases: Case[] = [
     hide: MADE,
   },
   {
-    name: 'images: build with the classic builder',
+    name: 'images: several in one archive, dangling ones, prune',
     steps: [
-      context('build', {
-        Dockerfile: DOCKERFILE,
-        file: 'a file\n',
-        'folder/inner': 'inner\n',
-        '.dockerignore': 'ignored\n',
-        ignored: '',
-      }),
-      ['DOCKER_BUILDKIT=0', 'build', '-t', 'built', '--build-arg', 'WHAT=argument', '$SCRATCH/build'],
-      ['DOCKER_BUILDKIT=0', 'build', '-q', '-t', 'again', '--build-arg', 'WHAT=argument', '$SCRATCH/build'],
-      ['run', '--rm', 'built'],
-      ['run', '--rm', 'built', '/from/user', '/added/file', 'inner'],
-      ['run', '--rm', '--entrypoint', 'ls', 'built', '-ln', '/copied', '/data'],
-      show('built', ...CONFIG, 'json .Config.Labels', 'json .Config.ExposedPorts', 'json .Config.Volumes'),
-      ['history', '--format', '{{.CreatedBy}}', 'built'],
-      withInput(['DOCKER_BUILDKIT=0', 'build', '-t', 'failing', '-'], 'FROM test/busybox\nRUN echo before; exit 3\n'),
-      withInput(
-        ['DOCKER_BUILDKIT=0', 'build', '-t', 'failing', '-'],
-        'FROM test/busybox\nRUN nothing-here 2>/dev/null\n',
-      ),
-      withInput(['DOCKER_BUILDKIT=0', 'build', '-t', 'failing', '-'], 'FROM test/busybox\nNOTHING\n'),
-      withInput(
-        ['DOCKER_BUILDKIT=0', 'build', '-t', 'limited', '-m', '64m', '--network', 'none', '--no-cache', '-'],
-        'FROM test/busybox\nRUN cat /sys/fs/cgroup/memory/memory.limit_in_bytes; ls /sys/class/net\n',
-      ),
-      ['rmi', 'built', 'again', 'limited'],
+      withInput(classic('-q', '-t', 'dangling', '-'), 'FROM test/busybox\nLABEL kind=old\n'),
+      withInput(classic('-q', '-t', 'dangling', '-'), 'FROM test/busybox\nLABEL kind=new\n'),
+      async (session) => {
+        const ids = await session.quietly(['images', '-q', '--filter', 'dangling=true']);
+        session.note(`dangling: ${ids.trim().split('\n').length}`);
+      },
+      ['images', '--filter', 'label=kind=new', '--format', '{{.Repository}} {{.Tag}}'],
+      ['images', '--filter', 'reference=dang*', '--format', '{{.Repository}} {{.Tag}}'],
+      quietly('save', '-o', '$SCRATCH/both.tar', 'dangling', '$IMAGE'),
+      ['create', '--name', 'uses', 'dangling'],
+      ['rmi', 'dangling'],
+      ['image', 'prune', '-a', '-f', '--filter', 'label=kind=new'],
+      remove('uses'),
       quietly('image', 'prune', '-f'),
-      sh('echo end'),
-      quietly('container', 'prune', '-f'),
+      quietly('image', 'prune', '-a', '-f', '--filter', 'label=kind=new'),
+      sorted('images', '-a', '--format', '{{.Repository}}:{{.Tag}}'),
+      sorted('load', '-i', '$SCRATCH/both.tar'),
+      ['run', '--rm', 'dangling', 'echo', 'loaded'],
+      ['rmi', 'dangling'],
+      ['load', '-i', '$SCRATCH/nothing.tar'],
+      withInput(['load'], 'no archive'),
     ],
-    hide: [...MADE, [/[A-Z][a-z]{2} +\d+ \d\d:\d\d/g, 'TIME']],
+    hide: [...MADE, [/(?<=container )\w+(?= is using)/g, 'ID']],
   },
 ];

@@ -62,7 +62,7 @@ export const lifeCycleCases: Case[] = [
       show('one', ...STATE),
       ['pause', 'one'],
       ['exec', 'one', 'true'],
-      ['stats', '--no-stream', '--format', '{{.Name}} {{.PIDs}}', 'one'],
+      ['stats', '--no-stream', '--format', '{{.Name}}', 'one'],
       ['unpause', 'one'],
       ['unpause', 'one'],
       ['kill', '-s', 'NOTHING', 'one'],

@@ -23,16 +23,36 @@ export const logsCases: Case[] = [
       ],
     }),
   ),
+  ...['json-file', 'local'].map(
+    (driver): Case => ({
+      name: `logs: rotation by the driver ${driver}`,
+      steps: [
+        [
+          ...['run', '-d', '--name', 'rotated', '--log-driver', driver],
+          ...['--log-opt', 'max-size=10k', '--log-opt', 'max-file=2', '$IMAGE', 'seq', '3000'],
+        ],
+        inState('rotated', 'exited'),
+        ['logs', '--tail', '2', 'rotated'],
+        async (session) => {
+          // Where a file begins depends on the digits of the times in it.
+          const lines = (await session.quietly(['logs', 'rotated'])).trim().split('\n');
+          session.note(`begins after the first: ${Number(lines[0]) > 1}, ends with ${lines.at(-1)}`);
+          session.note(`without a gap: ${Number(lines.at(-1)) - Number(lines[0]) + 1 === lines.length}`);
+        },
+        remove('rotated'),
+      ],
+    }),
+  ),
   {
-    name: 'logs: rotation, no driver, long lines, no newline',
+    name: 'logs: details, no driver, long lines, no newline',
     steps: [
       [
-        ...['run', '-d', '--name', 'rotated', '--log-opt', 'max-size=10k', '--log-opt', 'max-file=2'],
-        ...['$IMAGE', 'seq', '3000'],
+        ...['run', '-d', '--name', 'detailed', '--label', 'who=me', '-e', 'COLOUR=red'],
+        ...['--log-opt', 'labels=who', '--log-opt', 'env=COLOUR', '$IMAGE', ...LINES],
       ],
-      inState('rotated', 'exited'),
-      ['logs', '--tail', '2', 'rotated'],
-      remove('rotated'),
+      inState('detailed', 'exited'),
+      ['logs', '--details', '--tail', '2', 'detailed'],
+      remove('detailed'),
       ['run', '-d', '--name', 'none', '--log-driver', 'none', '$IMAGE', ...LINES],
       inState('none', 'exited'),
       ['logs', 'none'],

@@ -1,13 +1,37 @@
 // Cases about networks and published ports.
 
-import type { Case } from '../../session';
+import { mustRun } from '../../../setup/command';
+import type { Case, Session } from '../../session';
 import { idle, quietly, remove, sh, show, sorted } from '../steps';
 
 const SERVE = 'while :; do echo served | nc -l -p 80; done';
 
+const SOCKET = 'import socket, time; s = socket.socket(socket.AF_INET, socket.SOCK_DGRAM); s.settimeout(50);';
+
+const ANSWER = 's.bind(("", 83)); d, a = s.recvfrom(99); s.sendto(b"answer to " + d, a)';
+/** Again and again: the server may not be there yet. */
+const ASK = `
+s.settimeout(0.2)
+for _ in range(200):
+  try:
+    s.sendto(b"question", ("127.0.0.1", 8083))
+    print(s.recvfrom(99)[0].decode())
+    break
+  except OSError: time.sleep(0.1)`;
+
 /** Reads from a published port, in the network of the host. */
 function fetched(port: number): string[] {
   return sh(`until nc -w 5 127.0.0.1 ${port} < /dev/null | grep served; do sleep 0.1; done`, '--network', 'host');
+}
+
+/** What a server of UDP at port 83 of one container answers to what is sent to port 8083 in the network of another. */
+async function answerOfUdp(session: Session, server: string, client: string): Promise<string> {
+  const within = async (name: string, script: string) => {
+    const pid = (await session.quietly(show(name, '.State.Pid'))).trim();
+    return mustRun(['nsenter', `--net=/proc/${pid}/ns/net`, '--', 'python3', '-I', '-c', SOCKET + script]);
+  };
+  const [, answer] = await Promise.all([within(server, ANSWER), within(client, ASK)]);
+  return answer.trim();
 }
 
 export const networksCases: Case[] = [
@@ -75,7 +99,7 @@ export const networksCases: Case[] = [
         '-c',
         SERVE,
       ],
-      ['port', 'server'],
+      sorted('port', 'server'),
       ['port', 'server', '80'],
       fetched(8080),
       ['ps', '--format', '{{.Ports}}'],
@@ -88,6 +112,34 @@ export const networksCases: Case[] = [
       },
       remove('random'),
       quietly('network', 'prune', '-f'),
+    ],
+  },
+  {
+    name: 'networks: a published port of UDP',
+    steps: [
+      ...idle('server', '-p', '8083:83/udp'),
+      ...idle('client', '--network', 'host'),
+      async (session) => session.note(await answerOfUdp(session, 'server', 'client')),
+      remove('server', 'client'),
+    ],
+  },
+  {
+    name: 'networks: macvlan',
+    steps: [
+      sh('ip link add below0 type bridge && ip link set below0 up', '--cap-add', 'NET_ADMIN', '--network', 'host'),
+      ['network', 'create', '-d', 'macvlan', '--subnet', '10.68.0.0/24', '-o', 'parent=below0', 'lan'],
+      ...idle('peer', '--network', 'lan', '--ip', '10.68.0.9'),
+      sh(
+        'ip -o link show eth0 | grep -c "eth0@"; ping -c 1 -W 5 10.68.0.9 | grep -c "1 packets received"',
+        '--network',
+        'lan',
+      ),
+      sh('ping -c 1 -W 5 peer | grep -c "1 packets received"', '--network', 'lan'),
+      ['network', 'inspect', '--format', '{{.Driver}} {{json .Options}} {{len .Containers}}', 'lan'],
+      ['network', 'create', '-d', 'macvlan', '--subnet', '10.69.0.0/24', '-o', 'parent=nothing0', 'no-lan'],
+      remove('peer'),
+      ['network', 'rm', 'lan'],
+      sh('ip link del below0', '--cap-add', 'NET_ADMIN', '--network', 'host'),
     ],
   },
 ];

@@ -1,7 +1,9 @@
 // Cases about the forms of `docker run`.
 
+import { readFileSync, writeFileSync } from 'node:fs';
+import path from 'node:path';
 import type { Case } from '../../session';
-import { idle, inState, onTerminal, remove, sh, show, withInput } from '../steps';
+import { idle, inState, onTerminal, remove, sh, show, until, withInput } from '../steps';
 
 export const runCases: Case[] = [
   {
@@ -144,55 +146,68 @@ export const runCases: Case[] = [
       sh('[ "$(hostname)" = "$(cat /proc/sys/kernel/hostname)" ] && echo same', '--uts', 'host'),
       sh('ls /dev/shm; df -k /dev/shm | tail -1 | cut -c1-20', '--ipc', 'private', '--shm-size', '32m'),
       sh('test -e /dev/shm || echo none', '--ipc', 'none'),
+      sh(
+        '[ "$(readlink /proc/self/ns/ipc)" = "$(readlink /host/self/ns/ipc)" ] && echo same',
+        '--ipc',
+        'host',
+        '-v',
+        '/proc:/host',
+      ),
+      sh('grep -c . /proc/self/cgroup; grep memory /proc/self/cgroup | cut -d: -f3', '--cgroupns', 'private'),
       remove('main'),
     ],
   },
   {
-    name: 'run: --privileged, --cap-add, --cap-drop, --security-opt, --device',
+    name: 'run -d with -i and -t, and signals to the client',
     steps: [
-      sh('grep -E "Cap|NoNewPrivs|Seccomp:" /proc/self/status'),
-      sh('grep -E "Cap|NoNewPrivs|Seccomp:" /proc/self/status', '--cap-drop', 'ALL', '--cap-add', 'NET_ADMIN'),
-      sh('grep -E "Cap" /proc/self/status', '--cap-add', 'ALL', '--cap-drop', 'CHOWN'),
-      sh('grep -E "Cap" /proc/self/status', '-u', 'worker'),
-      sh('grep -E "Cap|NoNewPrivs|Seccomp:" /proc/self/status; ls /dev | sort | head -20', '--privileged'),
-      sh('grep NoNewPrivs /proc/self/status', '--security-opt', 'no-new-privileges'),
-      sh(
-        'grep Seccomp: /proc/self/status; unshare -m true && echo allowed',
-        '--security-opt',
-        'seccomp=unconfined',
-        '--cap-add',
-        'SYS_ADMIN',
+      ['run', '-dt', '--name', 'tty', '$IMAGE', 'sh', '-c', 'test -t 1 && echo terminal; sleep 1000'],
+      until(['logs', 'tty'], /terminal/),
+      remove('tty'),
+      ['run', '-dit', '--name', 'shell', '$IMAGE'],
+      onTerminal(
+        ['attach', '--detach-keys', 'ctrl-a,d', 'shell'],
+        [
+          ['#', 'send', 'echo $((40 + 2))\n'],
+          ['42', 'send', '\u0001d'],
+        ],
       ),
-      sh('unshare -U true; echo $?'),
-      sh(
-        'ls -l /dev/fuse-2 | cut -c1-10; cat /sys/fs/cgroup/devices/devices.list | grep "1:5"',
-        '--device',
-        '/dev/zero:/dev/fuse-2:r',
-      ),
+      show('shell', '.State.Status'),
+      remove('shell'),
+      async (session) => {
+        const script = 'trap "echo ended; exit 7" TERM; echo up; while :; do sleep 0.1; done';
+        await session.start('client', ['run', '--name', 'signalled', '$IMAGE', 'sh', '-c', script]);
+        await session.printed('client', /up/);
+        await session.finish('client', 'SIGTERM');
+      },
+      inState('signalled', 'exited'),
+      show('signalled', '.State.ExitCode'),
+      remove('signalled'),
     ],
+    // The terminal shows what is typed, and how far it came.
+    hide: [[/^(?!\d+$|terminal$|running$|up$|ended$).*\n/gm, '']],
   },
   {
-    name: 'run: --read-only, --tmpfs, --ulimit, --sysctl, --oom-score-adj',
+    name: 'run: files for the client, --pull, --runtime, --rm with volumes',
     steps: [
-      sh(
-        'touch /x; touch /tmp/x && echo written; grep " /tmp " /proc/mounts',
-        '--read-only',
-        '--tmpfs',
-        '/tmp:size=1m,mode=1777',
-      ),
-      sh('ulimit -n; ulimit -Hn; ulimit -c', '--ulimit', 'nofile=100:200', '--ulimit', 'core=0'),
-      sh(
-        'cat /proc/sys/net/ipv4/ip_unprivileged_port_start /proc/sys/kernel/msgmax',
-        '--sysctl',
-        'net.ipv4.ip_unprivileged_port_start=99',
-        '--sysctl',
-        'kernel.msgmax=4096',
-      ),
-      sh('cat /proc/self/oom_score_adj', '--oom-score-adj', '500'),
-      sh('grep -v "^overlay" /proc/self/mounts | cut -d" " -f2- | sort'),
-      sh('cat /proc/self/cgroup | sed "s/^[0-9]*//" | sort'),
-      sh('cat /etc/hosts | sed "s/\\t/ /"', '--add-host', 'friend:10.9.8.7', '--hostname', 'me'),
-      sh('cat /etc/resolv.conf', '--dns', '10.1.1.1', '--dns-search', 'example.test', '--dns-option', 'ndots:3'),
+      async (session) => {
+        writeFileSync(path.join(session.scratch, 'env'), 'ONE=1\n# nothing\nTWO=two words\n');
+        writeFileSync(path.join(session.scratch, 'labels'), 'a=b\n');
+      },
+      sh('echo $ONE $TWO', '--env-file', '$SCRATCH/env', '-e', 'ONE=2'),
+      ['create', '--name', 'noted', '--cidfile', '$SCRATCH/id', '--label-file', '$SCRATCH/labels', '$IMAGE'],
+      async (session) => {
+        const id = readFileSync(path.join(session.scratch, 'id'), 'utf8');
+        session.note((await session.quietly(show(id, '.Name', 'json .Config.Labels'))).trim());
+      },
+      remove('noted'),
+      ['run', '--rm', '--pull', 'never', 'nothing-here', 'true'],
+      ['run', '--rm', '--runtime', 'runc', '$IMAGE', 'echo', 'run by runc'],
+      ['run', '--rm', '--runtime', 'nothing', '$IMAGE', 'true'],
+      ['run', '--rm', '--name', 'own', '-v', '/anonymous', '$IMAGE', 'ls', '-d', '/anonymous'],
+      ['volume', 'ls', '-q'],
+      ['run', '-d', '--name', 'unchecked', '--no-healthcheck', '$IMAGE', 'sleep', '1000'],
+      show('unchecked', 'json .Config.Healthcheck'),
+      remove('unchecked'),
     ],
   },
 ];
