@@ -92,7 +92,7 @@ export class ShimClient {
 
 /** True for the error of a call whose shim is gone. */
 export function isShimGone(error: unknown): boolean {
-  return isTtrpcClosed(error) || (error instanceof Error && isTtrpcClosed(error.cause));
+  return isTtrpcClosed(error) || (error instanceof Error && isShimGone(error.cause));
 }
 
 /** Path for connect(2); an address without a scheme is an abstract socket. @throws UNIMPLEMENTED for other schemes. */

@@ -46,8 +46,11 @@ export class TaskCleaner {
     this.parts.registry.remove(task);
   }
 
-  /** After a failed Create: as if it had not been tried. Nobody was told of the task, so nobody is told now. */
-  async abandon(task: Task): Promise<void> {
+  /**
+   * After a failed Create: as if it had not been tried. Nobody was told of the task, so nobody is told now.
+   * @param mayHaveCgroups the container may have been half made when nobody was left to undo it
+   */
+  async abandon(task: Task, { mayHaveCgroups } = { mayHaveCgroups: true }): Promise<void> {
     task.phase = 'ending';
     await this.attempt(task, 'kill container', () => this.killContainer(task));
     await this.attempt(task, 'shut down shim', () => this.shutDown(task));
@@ -55,7 +58,7 @@ export class TaskCleaner {
     if (task.shimPath !== '' && task.bundle.exists()) {
       await this.attempt(task, 'delete action', () => this.parts.deleter.delete(task.bundle, task.shimPath));
     }
-    await this.attempt(task, 'remove cgroups', () => removeCgroups(task.bundle));
+    if (mayHaveCgroups) await this.attempt(task, 'remove cgroups', () => removeCgroups(task.bundle));
     await this.removeFiles(task);
     this.parts.store.deleteTask(task.key);
     this.parts.registry.remove(task);

@@ -113,7 +113,9 @@ export class TaskLifecycle {
       if (task.client?.isClosed === true) this.parts.onShimGone(task);
       return pid;
     } catch (error) {
-      await this.parts.cleaner.abandon(task);
+      // A shim that has answered has undone what it did, and what is in the cgroup may be somebody else's.
+      const mayHaveCgroups = isShimGone(error) || input.signal.aborted;
+      await this.parts.cleaner.abandon(task, { mayHaveCgroups });
       throw error;
     } finally {
       acknowledged.resolve();

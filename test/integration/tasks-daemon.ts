@@ -333,6 +333,14 @@ export class TestDaemon {
   }
 
   /** The empty cgroups in which those of the containers were made. */
+  /** Makes the cgroup of a container before there is one, in one hierarchy. */
+  makeCgroup(id: string): string {
+    const hierarchy = existsSync('/sys/fs/cgroup/cgroup.procs') ? '.' : 'pids';
+    const path = join('/sys/fs/cgroup', hierarchy, this.cgroupParent, id);
+    mkdirSync(path, { recursive: true });
+    return path;
+  }
+
   private parentCgroups(): string[] {
     const hierarchies = ['.', ...readdirSync('/sys/fs/cgroup')];
     return hierarchies

@@ -1,5 +1,8 @@
 // The Tasks service on real processes, with every shim that can be had.
 
+import { spawn } from 'node:child_process';
+import { existsSync, readFileSync, rmdirSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
 import { Status } from '../../proto/generated/containerd.v1.types';
 import { testUnless } from '../setup/needs';
 import { SHIMS } from './task-shims';
@@ -155,6 +158,30 @@ describe.each(SHIMS)('Tasks with $name', ({ config, missing }) => {
     expect(daemon.leftovers().filter((line) => line.includes('bad'))).toEqual([]);
     recorder.close();
     await daemon.containers.delete({ id: 'bad' });
+  });
+
+  there('a Create that finds its cgroup in use leaves those in it alone', async () => {
+    const cgroup = daemon.makeCgroup('taken');
+    const other = spawn('sleep', ['1000']);
+    try {
+      writeFileSync(join(cgroup, 'cgroup.procs'), `${other.pid}`);
+      await daemon.container('taken', ['/bin/true']);
+
+      const made = await daemon.tasks.create({ containerId: 'taken' }).then(
+        () => 'made',
+        ({ details }: { details: string }) => details,
+      );
+
+      // runc before 1.2 only warns of it.
+      if (!daemon.isForeign) expect(made).toContain("container's cgroup is not empty: 1 process(es) found");
+      expect(other.signalCode).toBeNull();
+      expect(readFileSync(join(cgroup, 'cgroup.procs'), 'utf8')).toContain(`${other.pid}\n`);
+    } finally {
+      other.kill('SIGKILL');
+      await daemon.until(() => other.signalCode !== null);
+      await daemon.destroy('taken');
+      if (existsSync(cgroup)) rmdirSync(cgroup);
+    }
   });
 
   there('a shim that dies: exit 137 and delete within 5 s, nothing left, then NOT_FOUND', async () => {
