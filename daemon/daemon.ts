@@ -29,6 +29,8 @@ import { readVersion } from './version';
 
 /** How long calls under way may take when the daemon stops. */
 const STOP_GRACE_MS = 1000;
+/** For what a client asks when it starts; see EventBus. Other clients hear this much later of what they have missed. */
+const SUBSCRIBER_SETTLE_MS = 2000;
 const CONTENT_DIRECTORY = 'io.containerd.content.v1.content';
 
 export interface Daemon {
@@ -50,7 +52,7 @@ export async function startDaemon(config: Config, log: Logger, onFatal: (error: 
 
   const db = openDatabase(config.root, onFatal);
   parts.defer(() => db.close());
-  const events = new EventBus(db);
+  const events = new EventBus(db, { settleMs: SUBSCRIBER_SETTLE_MS });
   const content = await ContentStore.open({
     root: join(config.root, CONTENT_DIRECTORY),
     db,

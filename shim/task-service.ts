@@ -44,6 +44,8 @@ export interface TaskServiceOptions {
   readonly onShutdown: () => void;
 }
 
+/** How long a daemon that connects may take for the events that it has missed. */
+const MISSED_EVENTS_MS = 1000;
 const EMPTY = {};
 
 export class Tasks {
@@ -100,7 +102,11 @@ export class Tasks {
         checkAction('init', 'checkpoint', this.#container(id).init.state);
         throw notImplemented('checkpoint of a container is not supported by this shim');
       },
-      connect: ({ id }) => ({ shimPid: process.pid, taskPid: this.#containers.get(id)?.init.pid ?? 0 }),
+      connect: async ({ id }) => {
+        // What a daemon has missed it hears in order, before it asks for the state.
+        await this.#options.publisher.flush(MISSED_EVENTS_MS);
+        return { shimPid: process.pid, taskPid: this.#containers.get(id)?.init.pid ?? 0 };
+      },
       shutdown: () => {
         if (!this.hasContainers) setImmediate(this.#options.onShutdown); // After the answer is on its way.
         return EMPTY;

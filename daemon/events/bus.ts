@@ -30,6 +30,16 @@ export interface JournalEntry {
 interface Subscriber {
   readonly filter: Filter;
   readonly subscription: Subscription;
+  /** It has had its time to look around, and takes held events. */
+  isSettled: boolean;
+}
+
+export interface EventBusOptions {
+  /**
+   * Held events come to a new subscriber after this time. A client that has just been started asks for the state of its
+   * tasks then, and deletes those that have ended; told of the same exit at the same time, dockerd starts a container twice.
+   */
+  readonly settleMs?: number;
 }
 
 interface EventRow {
@@ -44,12 +54,14 @@ const COLUMNS = 'sequence, timestamp, namespace, topic, event';
 
 export class EventBus {
   readonly #db: Database;
+  readonly #settleMs: number;
   readonly #subscribers = new Set<Subscriber>();
   #added = 0;
   #held: number;
 
-  constructor(db: Database) {
+  constructor(db: Database, options: EventBusOptions = {}) {
     this.#db = db;
+    this.#settleMs = options.settleMs ?? 0;
     this.#held = Number(db.prepare('SELECT count(*) FROM events WHERE held = 1').pluck().get() as bigint);
   }
 
@@ -78,25 +90,29 @@ export class EventBus {
   }
 
   /**
-   * Live events from now on whose filter matches, all namespaces; held ones first. Ends when `signal` aborts.
+   * Live events from now on whose filter matches, all namespaces, and held ones. Ends when `signal` aborts.
    * @throws UNKNOWN for a bad filter (at once), RESOURCE_EXHAUSTED from the iterator for a slow reader
    */
   subscribe(filters: readonly string[], signal: AbortSignal): AsyncIterable<Envelope> {
-    const subscriber: Subscriber = { filter: subscriptionFilter(filters), subscription: new Subscription() };
+    const subscription = new Subscription();
+    const subscriber: Subscriber = { filter: subscriptionFilter(filters), subscription, isSettled: false };
+    let timer: NodeJS.Timeout | undefined;
     const end = () => {
+      clearTimeout(timer);
       this.#subscribers.delete(subscriber);
-      subscriber.subscription.end();
+      subscription.end();
     };
     if (signal.aborted) end();
     else {
       signal.addEventListener('abort', end, { once: true });
-      this.#releaseHeld(subscriber);
+      if (this.#settleMs === 0) this.#releaseHeld(subscriber);
+      else timer = setTimeout(() => this.#releaseHeld(subscriber), this.#settleMs).unref();
       this.#subscribers.add(subscriber);
     }
-    return subscriber.subscription.events();
+    return subscription.events();
   }
 
-  /** Held events of a container are held no longer: what comes now is about another task of that name. */
+  /** Held events of a container are held no longer: its task is another one now, or a client knows that it has ended. */
   unhold(namespace: string, containerId: string): void {
     for (const row of this.#heldRows()) {
       const id = fieldsOf(toEnvelope(row))(['event', 'container_id']);
@@ -150,7 +166,9 @@ export class EventBus {
 
   #isWanted(envelope: Envelope): boolean {
     const lookup = fieldsOf(envelope);
-    return [...this.#subscribers].some(({ filter, subscription }) => !subscription.isEnded && filter.matches(lookup));
+    return [...this.#subscribers].some(
+      ({ filter, subscription, isSettled }) => isSettled && !subscription.isEnded && filter.matches(lookup),
+    );
   }
 
   #fanOut(envelope: Envelope): void {
@@ -162,9 +180,10 @@ export class EventBus {
     }
   }
 
-  /** Hands held events to a new subscriber; each stays held until it was taken. */
+  /** Hands held events to a subscriber, from now on at once; each stays held until it was taken. */
   #releaseHeld(subscriber: Subscriber): void {
     if (subscriber.subscription.isEnded) return;
+    subscriber.isSettled = true;
     for (const row of this.#heldRows()) {
       const envelope = toEnvelope(row);
       if (!subscriber.filter.matches(fieldsOf(envelope))) continue;

@@ -12,7 +12,7 @@ import type { Task } from './task';
 import type { TaskRegistry } from './task-registry';
 import type { Exit, ProcessKey, TaskStore } from './task-store';
 
-/** Subscribers are expected back by then: exits of tasks of the last run wait for them that long. */
+/** Subscribers are expected back by then: events of tasks of the last run wait for them that long. */
 const HOLD_AFTER_START_MS = 60_000;
 
 export interface ForwardedEventsParts {
@@ -62,10 +62,10 @@ export class ForwardedEvents {
       bus.forward(envelope);
       return;
     }
-    const transition = this.transitions[topic] ?? (() => bus.forward(envelope));
     const task = this.parts.registry.get({ namespace, id: containerIdOf(event) });
     // A deleted task has had all its events; what still comes is late.
     if (task === undefined || task.phase === 'ending') return;
+    const transition = this.transitions[topic] ?? (() => bus.forward(envelope, this.mayBeMissed(task)));
     const isCreating = task.phase === 'creating';
     const stored = task.transitions.run(() => (task.phase === 'ending' ? undefined : transition(task, event)));
     if (isCreating) stored.catch(() => undefined);
@@ -79,8 +79,11 @@ export class ForwardedEvents {
     // A different pid is a process of an earlier task of the same name.
     if (record === undefined || (record.pid !== 0 && record.pid !== pid)) return;
     const exit: Exit = { pid, exitStatus, exitedAt: fromTimestamp(exitedAt) };
-    const hold = task.isAdopted && performance.now() - this.startedAtMs < HOLD_AFTER_START_MS;
-    await this.parts.tracker.exited(key, exit, { hold });
+    await this.parts.tracker.exited(key, exit, { hold: this.mayBeMissed(task) });
+  }
+
+  private mayBeMissed(task: Task): boolean {
+    return task.isAdopted && performance.now() - this.startedAtMs < HOLD_AFTER_START_MS;
   }
 }
 

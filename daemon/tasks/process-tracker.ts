@@ -129,8 +129,13 @@ export class ProcessTracker {
         exitedAt: timestampOf(exit),
         id: '',
       };
-      if (options.hold === true) this.bus.publishOrHold(key.namespace, '/tasks/delete', events.TaskDelete, event);
-      else this.bus.publish(key.namespace, '/tasks/delete', events.TaskDelete, event);
+      if (options.hold === true) {
+        this.bus.publishOrHold(key.namespace, '/tasks/delete', events.TaskDelete, event);
+      } else {
+        // The client that deletes it is told of its exit by the reply.
+        this.bus.unhold(key.namespace, key.id);
+        this.bus.publish(key.namespace, '/tasks/delete', events.TaskDelete, event);
+      }
     });
     for (const { execId } of execs) this.forget({ ...key, execId }, exit);
     // Whoever answers the call waits for this as well; until then there are files to remove.

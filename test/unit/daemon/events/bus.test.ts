@@ -225,6 +225,19 @@ describe('EventBus.publishOrHold()', () => {
     expect(await take(later)).toEqual([]);
   });
 
+  it('leaves a new subscriber time to learn of the exit by itself', async () => {
+    bus = new EventBus(db, { settleMs: 100 });
+    hold('a');
+    hold('b');
+    const events = bus.subscribe([], controller.signal);
+    hold('c');
+    exit('new');
+
+    bus.unhold('default', 'a');
+
+    expect(ids(await take(events, 3))).toEqual(['new', 'b', 'c']);
+  });
+
   it('keeps events over a restart of the daemon, and until they were really taken', async () => {
     hold('a');
     const abandoned = new AbortController();
