@@ -151,10 +151,10 @@ export class TestDaemon {
   }
 }
 
-/** Starts our daemon from dist/bin, which `make build` made. */
+/** Starts our daemon from dist/bin, which `make build` made, or the one that GANTRYD in the environment names. */
 export async function startGantryd(options: DaemonOptions = {}): Promise<TestDaemon> {
   const directory = options.directory ?? temporaryDirectory('gantryd');
-  const program = path.join(PROJECT_ROOT, 'dist', 'bin', 'gantryd');
+  const program = process.env['GANTRYD'] ?? path.join(PROJECT_ROOT, 'dist', 'bin', 'gantryd');
   const place = ['--root', `${directory}/root`, '--state', `${directory}/state`, '--address', `${directory}/d.sock`];
   const command = [...(options.within ?? []), program, ...place, ...(options.args ?? [])];
   return started(new TestDaemon(directory, command, { ...process.env, ...options.env }));
