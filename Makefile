@@ -12,7 +12,7 @@ NATIVE := dist/native
 CFLAGS := -std=gnu11 -O2 -Wall -Wextra -Werror
 
 .DELETE_ON_ERROR:
-.PHONY: build check test bench bench-runtime bench-images demo clean
+.PHONY: build check test bench bench-runtime bench-images bench-docker demo clean
 
 build: $(NATIVE)/libgantry.so $(NATIVE)/init dist/.typescript dist/bin/gantryd dist/bin/gantry dist/bin/gantry-shim \
   dist/bin/gantry-runtime
@@ -135,6 +135,11 @@ bench-runtime: build
 bench-images: build
 	$(NODE) dist/test/setup/main.js
 	$(NODE) dist/test/bench/images.js
+
+# Containers of docker, against the same dockerd on containerd. BENCH_ROUNDS=n.
+bench-docker: build
+	$(NODE) dist/test/setup/main.js
+	$(NODE) dist/test/bench/docker.js
 
 # A real container from nothing: see test/demo/demo.sh.
 demo: build
