@@ -56,19 +56,20 @@ export async function startDockerHost(kind: 'gantryd' | 'containerd', setup: Doc
   const directory = temporaryDirectory(kind);
   // A remapped root must come through to its files.
   chmodSync(directory, 0o711);
-  const network = await TestNetwork.open(setup.etc && covering(path.join(directory, 'etc'), setup.etc));
-  const { within } = network;
+  let network: TestNetwork | undefined;
   let daemon: TestDaemon | undefined;
   let dockerd: Dockerd | undefined;
   let registry: RegistryServer | undefined;
   const destroy = async () => {
     await dockerd?.stop().catch(() => undefined);
     await registry?.kill();
-    await network.close();
+    await network?.close();
     await daemon?.destroy();
     rmSync(directory, { recursive: true, force: true });
   };
   try {
+    network = await TestNetwork.open(setup.etc && covering(path.join(directory, 'etc'), setup.etc));
+    const { within } = network;
     daemon = await (kind === 'gantryd'
       ? startGantryd({ within, directory })
       : startContainerd(await installedContainerd(), { within, directory }));
