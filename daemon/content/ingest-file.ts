@@ -20,6 +20,7 @@ export class IngestFile {
   #sizeBytes = 0;
   #updatedAtNs: bigint;
   #unflushedBytes = 0;
+  /** Runs, or has failed: of what could not be written only one sync hears. */
   #flush: Promise<void> | undefined;
 
   private constructor(path: string, handle: FileHandle, hasher: Hasher) {
@@ -86,6 +87,8 @@ export class IngestFile {
   /** Drops all bytes. */
   async reset(): Promise<void> {
     await this.#opened().truncate(0);
+    await this.#flush?.catch(() => {});
+    this.#flush = undefined;
     this.#hasher = new Hasher(this.#hasher.algorithm);
     this.#sizeBytes = 0;
     this.#updatedAtNs = nowNs();
@@ -101,8 +104,10 @@ export class IngestFile {
   /** Makes the bytes durable and read-only, and closes the file. */
   async seal(): Promise<void> {
     const handle = this.#opened();
-    await this.#flush;
     try {
+      await this.#flush?.catch((error: unknown) => {
+        throw explainFullDisk(error, `sync ingest ${this.path}`);
+      });
       await sealFile(handle, this.path);
     } finally {
       await this.close();
@@ -113,7 +118,7 @@ export class IngestFile {
   async close(): Promise<void> {
     const handle = this.#handle;
     this.#handle = undefined;
-    await this.#flush;
+    await this.#flush?.catch(() => {});
     await handle?.close();
   }
 
@@ -136,17 +141,14 @@ export class IngestFile {
     this.#sizeBytes = position;
   }
 
-  /** A failure here shows again in seal(), which syncs everything. */
   #flushInBackground(handle: FileHandle, addedBytes: number): void {
     this.#unflushedBytes += addedBytes;
     if (this.#unflushedBytes < FLUSH_BYTES || this.#flush !== undefined) return;
     this.#unflushedBytes = 0;
-    this.#flush = handle
-      .datasync()
-      .catch(() => {})
-      .finally(() => {
-        this.#flush = undefined;
-      });
+    this.#flush = handle.datasync().then(() => {
+      this.#flush = undefined;
+    });
+    this.#flush.catch(() => {}); // seal() throws it.
   }
 }
 
