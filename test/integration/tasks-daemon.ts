@@ -332,7 +332,6 @@ export class TestDaemon {
     return this.directory.split('/').at(-1) ?? '';
   }
 
-  /** The empty cgroups in which those of the containers were made. */
   /** Makes the cgroup of a container before there is one, in one hierarchy. */
   makeCgroup(id: string): string {
     const hierarchy = existsSync('/sys/fs/cgroup/cgroup.procs') ? '.' : 'pids';
@@ -341,6 +340,7 @@ export class TestDaemon {
     return path;
   }
 
+  /** The empty cgroups in which those of the containers were made. */
   private parentCgroups(): string[] {
     const hierarchies = ['.', ...readdirSync('/sys/fs/cgroup')];
     return hierarchies
