@@ -10,7 +10,7 @@ case $(uname -m) in aarch64) arch=arm64 ;; *) arch=x64 ;; esac
 for root in "$here/../.." "$here/.."; do
   node=$root/node_modules/node-linux-$arch/bin/node
   if [ -x "$node" ]; then
-    export UV_THREADPOOL_SIZE=8 MALLOC_ARENA_MAX=1 MALLOC_TRIM_THRESHOLD_=131072 MALLOC_MMAP_THRESHOLD_=65536
+    export UV_THREADPOOL_SIZE=8 MALLOC_ARENA_MAX=1 MALLOC_TRIM_THRESHOLD_=131072 MALLOC_MMAP_THRESHOLD_=524288
     export NODE_COMPILE_CACHE=$here/../.cache/daemon
     exec "$node" --max-semi-space-size=1 --heap-growing-percent=200 --no-warnings --disable-sigusr1 \
       --enable-experimental-regexp-engine-on-excessive-backtracks --regexp-backtracks-before-fallback=20000 \
