@@ -18,8 +18,6 @@ const QUEUE_MAX = 256;
 const IDLE_MS = 1000;
 /** Heap of a thread; data is outside of it. */
 const HEAP_MIB_MAX = 256;
-/** Its part for new objects: what is made for an entry of an archive is garbage when the next one comes. */
-const YOUNG_HEAP_MIB_MAX = 12;
 
 export interface Unpacked {
   /** Of the uncompressed archive. */
@@ -102,9 +100,7 @@ export class UnpackPool {
   }
 
   #start(): Thread {
-    const worker = new Worker(workerFile(), {
-      resourceLimits: { maxOldGenerationSizeMb: HEAP_MIB_MAX, maxYoungGenerationSizeMb: YOUNG_HEAP_MIB_MAX },
-    });
+    const worker = new Worker(workerFile(), { resourceLimits: { maxOldGenerationSizeMb: HEAP_MIB_MAX } });
     const thread: Thread = { worker, pending: undefined, idleTimer: undefined };
     this.#threads.add(thread);
     worker.on('message', (result: UnpackResult) => this.#settle(thread, result));
