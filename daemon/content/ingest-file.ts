@@ -101,7 +101,10 @@ export class IngestFile {
     await this.#resume();
   }
 
-  /** Makes the bytes durable and read-only, and closes the file. */
+  /**
+   * Makes the bytes durable and read-only, and closes the file. When that fails the bytes are dropped: to whoever opened
+   * them again they would read as they were written, and the next sync would succeed.
+   */
   async seal(): Promise<void> {
     const handle = this.#opened();
     try {
@@ -109,6 +112,9 @@ export class IngestFile {
         throw explainFullDisk(error, `sync ingest ${this.path}`);
       });
       await sealFile(handle, this.path);
+    } catch (error) {
+      await handle.truncate(0).catch(() => {});
+      throw error;
     } finally {
       await this.close();
     }

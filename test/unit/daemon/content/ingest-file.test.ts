@@ -39,6 +39,9 @@ describe('writing back in the background', () => {
 
     await expect(file.seal()).rejects.toThrow(message);
     expect(datasync).toHaveBeenCalledTimes(1);
+    const again = await IngestFile.open(join(directory, 'ingest'), 'sha256');
+    expect(again.sizeBytes).toBe(0);
+    await again.close();
   });
 
   test('that failed is forgotten with the bytes', async () => {
