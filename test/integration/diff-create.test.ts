@@ -150,11 +150,16 @@ describe.each(['overlayfs', 'native'])('Diff.Diff on %s', (name) => {
         echo x >> busy/log; echo y > busy/new; mv busy/new busy/current; rm -f busy/current; mkdir busy/d; rmdir busy/d; done`;
     const container = spawn('sh', ['-ec', script], { cwd: root, stdio: 'ignore' });
     const ended = new Promise((resolve) => container.once('exit', resolve));
+    const stop = (): Promise<unknown> => {
+      writeFileSync(join(root, 'stop'), '');
+      return ended;
+    };
     try {
       await waitFor('changes of the container', () => existsSync(join(root, 'ready')));
 
       const diff = await create(lower, upper, { mediaType: OCI });
 
+      await stop();
       const again = await snapshotter.prepare('default', 'again', 'base');
       await api.unary(DiffService.apply, { diff, mounts: toWire(again) });
       const still = ([path]: [string, unknown]) => !path.startsWith('busy') && path !== 'stop';
@@ -164,8 +169,7 @@ describe.each(['overlayfs', 'native'])('Diff.Diff on %s', (name) => {
       ].map((entries) => entries.filter(still));
       expect(actual).toEqual(expected);
     } finally {
-      writeFileSync(join(root, 'stop'), '');
-      await ended;
+      await stop();
       execFileSync('umount', [root]);
     }
   });
