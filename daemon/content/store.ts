@@ -111,6 +111,14 @@ export class ContentStore {
     return this.#files.isIntact(digest, Number(sizeBytes));
   }
 
+  /** Puts a blob that isStored() under the lease; false when it is not. @throws NOT_FOUND for an unknown lease */
+  async hold(namespace: string, digest: string, lease: string | undefined): Promise<boolean> {
+    const { db } = this.#options;
+    if (!(await this.isStored(namespace, digest)) || !this.blobs.has(namespace, digest)) return false;
+    db.transaction(() => attachToLease(db, namespace, lease, { type: 'content', id: digest }));
+    return true;
+  }
+
   /** Removes the record; garbage collection removes the file. @throws NOT_FOUND */
   remove(namespace: string, digest: string, lease: string | undefined): void {
     const { db, events } = this.#options;
@@ -254,10 +262,7 @@ export class ContentStore {
 
   /** The lease takes the blob even though the call fails, so that it stays while the client goes on. */
   async #refuseExisting(namespace: string, digest: string, lease: string | undefined): Promise<void> {
-    const { db } = this.#options;
-    if (!(await this.isStored(namespace, digest)) || !this.blobs.has(namespace, digest)) return;
-    db.transaction(() => attachToLease(db, namespace, lease, { type: 'content', id: digest }));
-    throw alreadyExists(`content ${digest}`);
+    if (await this.hold(namespace, digest, lease)) throw alreadyExists(`content ${digest}`);
   }
 
   /** The blob as another namespace has it, when the policy lets this one use it. The caller holds a pin. */

@@ -10,6 +10,7 @@ import { nowNs } from '../../proto/time';
 import type { Mount } from '../../runtime-native/index';
 import type { ContentStore } from '../content/store';
 import type { Writer } from '../content/writer';
+import { UNCOMPRESSED_LABEL } from '../metadata/blob-store';
 import type { CreateJob, CreateMessage, DiffSource } from './create-worker';
 import { createdMediaType } from './media-types';
 import { optionOf, splitLowers, withMount } from './mounts';
@@ -35,8 +36,6 @@ export interface CreateOptions {
 
 /** Layers created at the same time; each has a thread. */
 const CREATIONS_MAX = 8;
-/** The label by which clients learn the diff id of a compressed layer. */
-const UNCOMPRESSED_LABEL = 'containerd.io/uncompressed';
 
 let running = 0;
 

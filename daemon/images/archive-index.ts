@@ -1,13 +1,15 @@
 // From the files of an archive to one index of its images: the layout's own, or one made from docker's manifest.json.
 
 import { createReadStream } from 'node:fs';
+import { open } from 'node:fs/promises';
 import { createGzip } from 'node:zlib';
 import { invalidArgument } from '../../proto/errors';
 import { sha256 } from '../../proto/ids';
 import { parseObject } from '../../proto/json';
 import type { ContentStore } from '../content/store';
+import { UNCOMPRESSED_LABEL } from '../metadata/blob-store';
 import { normalizeReference } from '../registry/reference';
-import type { Archive, StoredFile } from './archive-reader';
+import { type Archive, compressionOf, MAGIC_BYTES, type StoredFile } from './archive-reader';
 import { type Owner, writeBlob } from './blobs';
 import { descriptorsOf, type ImageDescriptor, readConfiguration } from './documents';
 import { DOCKER_CONFIG, DOCKER_LAYER, DOCKER_MANIFEST, OCI_INDEX } from './media-types';
@@ -108,10 +110,33 @@ async function layerOf(
   file: StoredFile,
   options: ArchiveIndexOptions,
 ): Promise<ImageDescriptor> {
-  const { digest, sizeBytes, compression } = file;
-  if (compression === 'none' && options.compressLayers) return compress(content, digest, options);
+  if (file.compression !== 'none') return describe(file);
+  const compressed = await findCompressed(content, file.digest, options);
+  if (compressed !== undefined) return describe(compressed);
+  return options.compressLayers ? compress(content, file.digest, options) : describe(file);
+}
+
+function describe({ digest, sizeBytes, compression }: StoredFile): ImageDescriptor {
   const suffix = compression === 'none' ? '' : `.${compression}`;
   return { mediaType: `${DOCKER_LAYER}${suffix}`, digest, size: sizeBytes };
+}
+
+/** The same layer as the namespace has it already, as part of an image that was pulled, say. */
+async function findCompressed(
+  content: ContentStore,
+  plain: string,
+  { owner }: ArchiveIndexOptions,
+): Promise<StoredFile | undefined> {
+  const found = content.blobs.findCompressed(owner.namespace, plain);
+  if (found === undefined || !(await content.hold(owner.namespace, found.digest, owner.lease))) return undefined;
+  const file = await open(content.blobPath(found.digest));
+  try {
+    const { bytesRead, buffer } = await file.read(Buffer.alloc(MAGIC_BYTES), 0, MAGIC_BYTES, 0);
+    const compression = compressionOf(buffer.subarray(0, bytesRead));
+    return { digest: found.digest, sizeBytes: Number(found.sizeBytes), compression };
+  } finally {
+    await file.close();
+  }
 }
 
 /** The same layer as a gzip blob, labelled with the digest of the plain one. */
@@ -122,7 +147,7 @@ async function compress(
 ): Promise<ImageDescriptor> {
   const gzip = createReadStream(content.blobPath(plain), { highWaterMark: 1 << 20 }).pipe(createGzip());
   const ref = `compress-blob-${plain.replace(':', '-')}`;
-  const labels = { 'containerd.io/uncompressed': plain };
+  const labels = { [UNCOMPRESSED_LABEL]: plain };
   const { digest, sizeBytes } = await writeBlob(content, owner, { ref, digest: '', sizeBytes: 0, labels }, gzip);
   return { mediaType: `${DOCKER_LAYER}.gzip`, digest, size: Number(sizeBytes) };
 }

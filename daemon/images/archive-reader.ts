@@ -11,7 +11,8 @@ import { type Owner, writeBlob } from './blobs';
 import { DOCUMENT_BYTES_MAX } from './documents';
 
 const ENTRY_COUNT_MAX = 100_000;
-const MAGIC_BYTES = 4;
+/** Of a file, for compressionOf(). */
+export const MAGIC_BYTES = 4;
 const CHUNK_BYTES = 256 << 10;
 
 type Compression = 'none' | 'gzip' | 'zstd';
@@ -181,7 +182,7 @@ async function plainTar(source: AsyncIterable<Buffer>): Promise<[Readable, ...Tr
   }
 }
 
-function compressionOf(head: Buffer): Compression {
+export function compressionOf(head: Buffer): Compression {
   if (head[0] === 0x1f && head[1] === 0x8b) return 'gzip';
   if (head.length >= MAGIC_BYTES && head.readUInt32LE(0) === 0xfd2fb528) return 'zstd';
   return 'none';

@@ -12,6 +12,7 @@ import type { UnpackTarget } from '../../runtime-native/layers/unpack';
 import { type Snapshotter, TARGET_LABEL } from '../../snapshotter/snapshotter';
 import { type ApplyDeps, applyLayer } from '../diff/apply';
 import type { EventBus } from '../events/bus';
+import { UNCOMPRESSED_LABEL } from '../metadata/blob-store';
 import type { Database } from '../metadata/database';
 import { attachToLease, detachFromLease } from '../metadata/lease-resources';
 import { ensureNamespace } from '../metadata/namespaces';
@@ -56,7 +57,6 @@ interface Extraction {
 const LAYERS_MAX = 4;
 
 export const DEFAULT_SNAPSHOTTER = 'overlayfs';
-const UNCOMPRESSED_LABEL = 'containerd.io/uncompressed';
 
 /** Chain ids of layers, base first. */
 export function chainIds(diffIds: readonly string[]): string[] {

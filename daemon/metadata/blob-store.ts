@@ -22,6 +22,9 @@ interface Row {
 
 const COLUMNS = 'digest, size, labels, created_at, updated_at';
 
+/** Label by which clients learn the diff id of a compressed layer. */
+export const UNCOMPRESSED_LABEL = 'containerd.io/uncompressed';
+
 export class BlobStore {
   readonly #db: Database;
 
@@ -71,6 +74,19 @@ export class BlobStore {
         )
         .get(digest) !== undefined
     );
+  }
+
+  /** A blob of the namespace that decompresses to the one with this digest, as its label says. */
+  findCompressed(namespace: string, digest: string): BlobRecord | undefined {
+    const row = this.#db
+      .prepare(
+        `SELECT ${COLUMNS} FROM blobs
+          WHERE namespace = ? AND digest <> ? AND json_extract(labels, '$."${UNCOMPRESSED_LABEL}"') = ?
+          ORDER BY digest LIMIT 1`,
+      )
+      .safeIntegers()
+      .get(namespace, digest, digest) as Row | undefined;
+    return row && toRecord(row);
   }
 
   /** At most `limit` records with digests after `after`, by digest. */

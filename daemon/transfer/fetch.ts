@@ -77,16 +77,18 @@ export class Fetcher {
       this.#content.openReceivedFile({ namespace, lease, ref, expected: digest, totalBytes: BigInt(size) });
     const file = await whenUnlocked(open, signal);
     if (file === undefined) return false;
+    let isNew = false;
     try {
       if (!file.isComplete) {
         const onProgress = ({ offsetBytes }: { offsetBytes: bigint }) =>
           this.#progress.bytes(blob, Number(offsetBytes));
         await client.fetch(reference, remoteDescriptor(blob), { path: file.path }, { signal, onProgress });
+        isNew = true;
       }
       await file.commit({ sizeBytes: BigInt(size), labels: {} });
-      return !file.isComplete;
+      return isNew;
     } catch (error) {
-      if (isAlreadyExists(error)) return false;
+      if (isAlreadyExists(error)) return isNew;
       file.close();
       // Bytes that were wrong to the end are of no use to the next try.
       if (errorKind(error) === 'failed precondition') await this.#content.abort(namespace, ref, lease).catch(() => {});

@@ -1,11 +1,10 @@
 // Debian's own ctr, in two releases, drives gantryd and the containerd of its release through the same cases. What each command
 // prints and returns must be equal; differences.ts lists the few that are meant.
 
-import { busyboxImage } from '../images/busybox';
 import { installedContainerd, unpackedContainerd } from '../setup/clients';
 import { startContainerd, startGantryd } from '../setup/daemons';
 import { ALL_CASES } from './cases';
-import { ctrSession } from './ctr';
+import { ctrSession, imageFiles } from './ctr';
 import { expectedOf, playAll, replayDifferences } from './replay';
 
 const SETUP_TIMEOUT_MS = 600_000;
@@ -21,7 +20,7 @@ describe.each([
 
   beforeAll(async () => {
     const client = await clientOf();
-    const files = { BUSYBOX: await busyboxImage() };
+    const files = await imageFiles();
     const startPeer = async () => {
       const daemon = await startContainerd(client);
       return { session: ctrSession(daemon, client, files), destroy: () => daemon.destroy() };

@@ -3,18 +3,17 @@
 //
 //   play.js DAEMON CTR [PATTERN]    DAEMON: containerd | containerd-1.7 | gantryd; CTR: 1.6.20 | 1.7.24
 
-import { busyboxImage } from '../images/busybox';
 import { installedContainerd, unpackedContainerd } from '../setup/clients';
 import { startContainerd, startGantryd } from '../setup/daemons';
 import { ALL_CASES } from './cases';
-import { ctrSession } from './ctr';
+import { ctrSession, imageFiles } from './ctr';
 
 async function main([daemonName = 'gantryd', ctr = '1.6.20', pattern = '']: string[]): Promise<void> {
   const client = ctr === '1.7.24' ? await unpackedContainerd() : await installedContainerd();
   const peer = daemonName === 'containerd-1.7' ? await unpackedContainerd() : await installedContainerd();
   const daemon = daemonName === 'gantryd' ? await startGantryd() : await startContainerd(peer);
   try {
-    const session = ctrSession(daemon, client, { BUSYBOX: await busyboxImage() });
+    const session = ctrSession(daemon, client, await imageFiles());
     // The image that most cases use.
     await session
       .quietly(['images', 'import', '$BUSYBOX'])

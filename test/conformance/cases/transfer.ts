@@ -39,6 +39,20 @@ export const transferCases: Case[] = [
     ],
   },
   {
+    name: 'images import --local=false: an archive of docker with layers that are here, compressed',
+    hide: PROGRESS,
+    steps: [
+      ['-n', '$NS-docker', 'images', 'import', '--local=false', '$BUSYBOX'],
+      ['-n', '$NS-docker', 'images', 'import', '--local=false', '$ARCHIVE'],
+      ['-n', '$NS-docker', 'images', 'ls'],
+      collected(),
+      ['-n', '$NS-docker', 'content', 'ls'],
+      ['-n', '$NS-docker-alone', 'images', 'import', '--local=false', '$ARCHIVE'],
+      ['-n', '$NS-docker-alone', 'images', 'import', '--local=false', '$BUSYBOX'],
+      ['-n', '$NS-docker-alone', 'images', 'ls'],
+    ],
+  },
+  {
     name: 'images tag --local=false',
     steps: [
       ['images', 'tag', '--local=false', IMAGE, 'test/transfer:1', 'test/transfer:2'],

@@ -160,6 +160,7 @@ describeUnless(missingForCli() ?? missingForRegistry() ?? peer)('gantry images v
     const last = repaired.filter(({ name: part }) => part === `layer-${layers[1]}`).map(({ event }) => event);
     expect([last[0], last.at(-1)]).toEqual(['reading', 'repaired']);
     expect(last).toContain('downloading');
+    expect(last).not.toContain('already exists');
   });
 
   test('a blob whose record is gone is fetched like any other', async () => {
