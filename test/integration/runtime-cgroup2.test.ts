@@ -7,7 +7,7 @@ import { CgroupV2 } from '../../runtime-native/cgroup/v2';
 import { launch } from '../../runtime-native/launch';
 import { compileHook } from '../../runtime-native/plan/plan';
 import { describeUnless } from '../setup/needs';
-import { missingForContainers, removeCgroupParents } from '../suites/runtime-bundle';
+import { CGROUP_PARENT, missingForContainers, removeCgroupParents } from '../suites/runtime-bundle';
 import { collectExits, Output, waitForExit } from '../suites/runtime-library';
 
 const mountpoint = ['/sys/fs/cgroup', '/sys/fs/cgroup/unified'].find((path) =>
@@ -24,7 +24,7 @@ if (mountpoint === undefined) console.warn('skipped: needs a cgroup v2 hierarchy
 
   beforeEach(() => {
     stop = collectExits();
-    cgroup = new CgroupV2(`${mountpoint}/gantry-runtime-test/v2-${process.pid}-${++counter}`);
+    cgroup = new CgroupV2(`${mountpoint}/${CGROUP_PARENT}/v2-${++counter}`);
     cgroup.create();
     output = new Output();
   });

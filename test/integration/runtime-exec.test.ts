@@ -5,7 +5,7 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import { setBlocking, setWindowSize } from '../../runtime-native/index';
 import { describeUnless } from '../setup/needs';
 import { useRuntime } from '../suites/runtime-bench';
-import { missingForContainers } from '../suites/runtime-bundle';
+import { CGROUP_PARENT, missingForContainers } from '../suites/runtime-bundle';
 import { waitForExit } from '../suites/runtime-library';
 
 const DEADLINE_MS = 60_000;
@@ -24,7 +24,7 @@ describeUnless(missingForContainers())('Container', () => {
 
     expect(result.code).toBe(0);
     expect(result.stdout).toMatch(/^box\nCapInh:\s0{16}\n/);
-    expect(result.stdout).toContain(`/gantry-runtime-test/${container.id}`);
+    expect(result.stdout).toContain(`/${CGROUP_PARENT}/${container.id}`);
     expect(Number(result.stderr)).toBeGreaterThan(1);
   });
 

@@ -27,7 +27,7 @@ type NativeFunction = (...args: unknown[]) => unknown;
 /** Jest shares node:fs with us. */
 const PATHS = /^\/(proc\/\d|sys\/fs\/cgroup|tmp\/gantry-runtime)/;
 /** Pids, and the names that mkdtemp and the bench make. */
-const NUMBERS = /\d+|(?<=gantry-runtime-test\/|gantry-runtime-root-\w{6}\/)[\w-]+/g;
+const NUMBERS = /\d+|(?<=gantry-runtime-test-\d+\/|gantry-runtime-root-\w{6}\/)[\w-]+/g;
 const EIO = 5;
 const HEADER_SIZE = 16;
 const COUNT_OFFSET = 8;

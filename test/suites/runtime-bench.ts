@@ -7,6 +7,7 @@ import { join } from 'node:path';
 import { Container, type CreateOptions } from '../../runtime-native/index';
 import type { Spec } from '../../runtime-native/spec';
 import {
+  CGROUP_PARENT,
   type Mutable,
   makeBundle,
   makeSpec,
@@ -116,10 +117,8 @@ export function useRuntime(): RuntimeBench {
 
 /** The cgroups of a bundle's containers in all hierarchies. */
 export function cgroupsOf(name: string): string[] {
-  const hierarchies = readdirSync('/sys/fs/cgroup').map((entry) =>
-    join('/sys/fs/cgroup', entry, 'gantry-runtime-test'),
-  );
-  return ['/sys/fs/cgroup/gantry-runtime-test', ...hierarchies]
+  return ['.', ...readdirSync('/sys/fs/cgroup')]
+    .map((hierarchy) => join('/sys/fs/cgroup', hierarchy, CGROUP_PARENT))
     .filter((directory) => existsSync(directory))
     .flatMap((directory) =>
       readdirSync(directory)

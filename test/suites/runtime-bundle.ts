@@ -34,6 +34,9 @@ export function missingForContainers(): string | undefined {
   return needsRoot() ?? needsFile('/sys/fs/cgroup', 'a kernel with cgroups');
 }
 
+/** Directory of the groups of all containers: one for each process, so that no test removes that of another. */
+export const CGROUP_PARENT = `gantry-runtime-test-${process.pid}`;
+
 export interface TestBundle {
   readonly path: string;
   readonly rootfs: string;
@@ -95,7 +98,7 @@ export function makeSpec(bundle: TestBundle, id: string, args: readonly string[]
       },
     ],
     linux: {
-      cgroupsPath: `/gantry-runtime-test/${bundle.name}-${id}`,
+      cgroupsPath: `/${CGROUP_PARENT}/${bundle.name}-${id}`,
       resources: { devices: [{ allow: false, access: 'rwm' }] },
       namespaces: [{ type: 'pid' }, { type: 'ipc' }, { type: 'uts' }, { type: 'mount' }, { type: 'network' }],
       maskedPaths: ['/proc/kcore', '/proc/keys', '/proc/timer_list', '/proc/scsi', '/sys/firmware'],
@@ -111,11 +114,11 @@ export type Mutable<T> = T extends readonly (infer E)[]
     ? { -readonly [K in keyof T]-?: Mutable<NonNullable<T[K]>> }
     : T;
 
-/** Removes the parents of the test containers' cgroups; those that another test uses stay. */
+/** Removes the parents of the test containers' cgroups. */
 export function removeCgroupParents(): void {
   for (const hierarchy of ['.', ...readdirSync('/sys/fs/cgroup')]) {
     try {
-      rmdirSync(join('/sys/fs/cgroup', hierarchy, 'gantry-runtime-test'));
+      rmdirSync(join('/sys/fs/cgroup', hierarchy, CGROUP_PARENT));
     } catch {
       // Not there, or in use.
     }

@@ -1,6 +1,7 @@
 // The runtime's contract: namespaces and cgroups.
 
 import { readFileSync } from 'node:fs';
+import { CGROUP_PARENT } from './runtime-bundle';
 import type { Tools } from './runtime-case';
 
 export function isolationCases({ out, sh }: Tools): void {
@@ -39,7 +40,7 @@ export function isolationCases({ out, sh }: Tools): void {
       spec.linux.resources = { ...spec.linux.resources, pids: { limit: 30 } };
     });
 
-    expect(text).toMatch(/:\/gantry-runtime-test\//);
+    expect(text).toMatch(new RegExp(`:/${CGROUP_PARENT}/`));
   });
 
   test('a private cgroup namespace hides where they are', async () => {
@@ -47,7 +48,7 @@ export function isolationCases({ out, sh }: Tools): void {
       spec.linux.namespaces.push({ type: 'cgroup' } as never);
     });
 
-    expect(text).not.toMatch(/gantry-runtime-test/);
+    expect(text).not.toContain(CGROUP_PARENT);
   });
 
   test('devices that are not allowed cannot be opened', async () => {
