@@ -8,9 +8,15 @@ import fcntl
 import json
 import os
 import pty
+import select
+import signal
 import struct
 import sys
 import termios
+
+
+# A program that has not yet listened for changes of the size is told again after so long.
+TOLD_AGAIN_S = 1
 
 
 def set_size(fd, text):
@@ -27,6 +33,12 @@ def act(fd, pid, action, value):
         os.kill(pid, int(value))
 
 
+def wait_for_output(fd, pid, resized):
+    while not select.select([fd], [], [], TOLD_AGAIN_S)[0]:
+        if resized:
+            os.kill(pid, signal.SIGWINCH)
+
+
 def main():
     size, dialogue, program = sys.argv[1], json.loads(sys.argv[2]), sys.argv[3:]
     # The size must be right before the program asks for it.
@@ -38,7 +50,9 @@ def main():
     set_size(fd, size)
     os.write(ready_write, b"x")
     seen = b""
+    action = None
     while True:
+        wait_for_output(fd, pid, action == "resize")
         try:
             chunk = os.read(fd, 65536)
         except OSError:

@@ -175,9 +175,10 @@ export const taskCases: Case[] = [
       ['tasks', 'ls'],
       ['tasks', 'resume', 'k6'],
       ['tasks', 'pause', 'k6'],
+      // What is killed is thawed for it, and ends at its own time.
       ['tasks', 'kill', '-s', 'KILL', 'k6'],
-      ['tasks', 'resume', 'k6'],
       stopped('k6'),
+      ['tasks', 'resume', 'k6'],
       ['tasks', 'pause', 'k6'],
       ['tasks', 'delete', 'k6'],
       ['containers', 'rm', 'k6'],
