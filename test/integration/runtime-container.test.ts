@@ -60,9 +60,12 @@ describeUnless(missingForContainers())('Container', () => {
   });
 
   test('kill() signals the first process, and is not found when it has exited', async () => {
-    const container = await runtime.running(['sh', '-c', 'trap "exit 3" TERM; while true; do sleep 0.05; done']);
+    const output = runtime.newOutput();
+    const script = 'trap "exit 3" TERM; echo ready; while true; do sleep 0.05; done';
+    const container = await runtime.create({ ...runtime.optionsFor(['sh', '-c', script]), io: output.io });
+    await container.start();
     const exit = waitForExit(container.pid);
-    await sleep(100);
+    await until(() => output.read().stdout !== '');
     container.kill(15, false);
 
     expect((await exit).code).toBe(3);

@@ -3,9 +3,9 @@
 import { spawn } from 'node:child_process';
 import { existsSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
-import { setTimeout as sleep } from 'node:timers/promises';
 import type { Seccomp } from '../../runtime-native/spec';
 import { parseSpec } from '../../runtime-native/spec';
+import { waitFor } from '../setup/command';
 import { describeUnless } from '../setup/needs';
 import { type SpecChange, useRuntime } from '../suites/runtime-bench';
 import { missingForContainers } from '../suites/runtime-bundle';
@@ -90,12 +90,14 @@ describeUnless(missingForContainers())('seccomp', () => {
       const script = join(runtime.bundle.path, 'agent.py');
       writeFileSync(script, AGENT);
       const agent = spawn('/usr/bin/python3', [script, socket, file], { stdio: 'ignore' });
-      await until(() => existsSync(`${file}.ready`));
+      await waitFor('the agent', () => existsSync(`${file}.ready`));
       const stop = () => agent.kill('SIGKILL');
       const state = async (status: string) => {
-        const read = () => (existsSync(file) ? readFileSync(file, 'utf8') : '');
-        await until(() => read().includes(`"status":"${status}"`));
-        return JSON.parse(read()) as Record<string, unknown>;
+        const isTold = () => {
+          const text = existsSync(file) ? readFileSync(file, 'utf8') : '';
+          return text.includes(`"status":"${status}"`) && text;
+        };
+        return JSON.parse(await waitFor(`the state ${status}`, isTold)) as Record<string, unknown>;
       };
       return { socket, stop, state };
     };
@@ -114,7 +116,7 @@ describeUnless(missingForContainers())('seccomp', () => {
         const container = await runtime.create({ ...options, io: output.io });
         const created = await agent.state('creating');
         await container.start();
-        await until(() => output.read().stderr !== '');
+        await waitFor('the refusal', () => output.read().stderr !== '');
         const added = await runtime.exec(container, ['mkdir', '/tmp/e']);
         const running = await agent.state('running');
 
@@ -141,10 +143,3 @@ describeUnless(missingForContainers())('seccomp', () => {
     });
   });
 });
-
-async function until(isTrue: () => boolean): Promise<void> {
-  for (let tries = 0; !isTrue(); tries++) {
-    if (tries > 500) throw new Error('it does not become true');
-    await sleep(10);
-  }
-}
