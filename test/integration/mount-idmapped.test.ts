@@ -4,6 +4,7 @@ import { chownSync, mkdirSync, mkdtempSync, readdirSync, rmSync, statSync, write
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { mountAll, unmountRecursive } from '../../runtime-native/index';
+import { waitFor } from '../setup/command';
 import { describeUnless, needsRoot } from '../setup/needs';
 import { collectExits } from '../suites/runtime-library';
 
@@ -12,20 +13,24 @@ const MAPS = ['uidmap=0:100000:1000', 'gidmap=0:200000:500,500:300000:500'];
 describeUnless(needsRoot())('an id-mapped root filesystem', () => {
   let directory = '';
   let stop = () => {};
+  /** Where layers are mapped: also of others, so only what lasts is left by a test. */
+  const places = () => readdirSync(tmpdir()).filter((name) => name.startsWith('gantry-layers-'));
+  let earlier: readonly string[] = [];
   const path = (name: string) => join(directory, name);
   beforeAll(() => {
     stop = collectExits();
   });
   afterAll(() => stop());
   beforeEach(() => {
+    earlier = places();
     directory = mkdtempSync(join(tmpdir(), 'gantry-idmap-'));
     for (const name of ['lower', 'upper', 'work', 'root']) mkdirSync(path(name));
     writeFileSync(path('lower/file'), 'content');
     chownSync(path('lower/file'), 7, 501);
   });
-  afterEach(() => {
+  afterEach(async () => {
     unmountRecursive(path('root'));
-    expect(readdirSync(tmpdir()).filter((name) => name.startsWith('gantry-layers-'))).toEqual([]);
+    await waitFor('an end of the mapped layers', () => places().every((name) => earlier.includes(name)));
     rmSync(directory, { recursive: true });
   });
   const owner = (name: string) => {

@@ -63,8 +63,12 @@ describeUnless(missingForContainers())('a launch into a user namespace that fail
   });
   const expectState = async (before: object, of: unknown) => {
     // An orphan may become our child only now; it is reaped within a second, a process left is not.
-    await waitFor('the end of orphans', () => isDeepStrictEqual(state(), before)).catch(() => undefined);
-    expect([of, state()]).toEqual([of, before]);
+    let found: object = {};
+    const isAsBefore = () => {
+      found = state();
+      return isDeepStrictEqual(found, before);
+    };
+    await waitFor('the end of orphans', isAsBefore).catch(() => expect([of, found]).toEqual([of, before]));
   };
 
   /** Of the program that is not there in the end, if nothing else fails before. */

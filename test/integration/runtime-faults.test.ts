@@ -90,8 +90,12 @@ describeUnless(missingForContainers())('a launch that fails', () => {
   const state = () => ({ processes: childrenOf(process.pid).filter((pid) => !earlier.has(pid)), files: openFiles() });
   const expectState = async (before: object, of?: unknown) => {
     // An orphan may become our child only now; it is reaped within a second, a process left is not.
-    await waitFor('the end of orphans', () => isDeepStrictEqual(state(), before)).catch(() => undefined);
-    expect([of, state()]).toEqual([of, before]);
+    let found: object = {};
+    const isAsBefore = () => {
+      found = state();
+      return isDeepStrictEqual(found, before);
+    };
+    await waitFor('the end of orphans', isAsBefore).catch(() => expect([of, found]).toEqual([of, before]));
   };
 
   const optionsFor = (kind: 'files' | 'terminal' | 'command'): CreateOptions => {
