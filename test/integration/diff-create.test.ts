@@ -118,7 +118,7 @@ describe.each(['overlayfs', 'native'])('Diff.Diff on %s', (name) => {
       await layer('base', '', `${BASE}; find . -exec touch -h -d @1000 {} +`);
       const upper = await snapshotter.prepare('default', 'upper', 'base');
       // Only files whose times are known, so that nothing depends on when it is unpacked.
-      shell(upper, `${CHANGE}; find . -newermt '1 minute ago' -exec touch -h -d @2000 {} +`);
+      shell(upper, `${CHANGE}; find . -newermt @2000 -exec touch -h -d @2000 {} +`);
       const lower = await snapshotter.view('default', 'lower', 'base');
       const wanted = { mediaType: `${OCI}${suffix}`, sourceDateEpoch: { seconds: 3000n, nanos: 0 } };
 
@@ -146,7 +146,7 @@ describe.each(['overlayfs', 'native'])('Diff.Diff on %s', (name) => {
     const root = mkdtempSync(join(bench.directory, 'running-'));
     execFileSync('mount', ['-t', type, source, '-o', options.join(','), root]);
     const script = `${CHANGE}
-      mkdir busy; echo ready > ready; while [ ! -e stop ]; do
+      mkdir busy; echo ready > made; mv made ready; while [ ! -e stop ]; do
         echo x >> busy/log; echo y > busy/new; mv busy/new busy/current; rm -f busy/current; mkdir busy/d; rmdir busy/d; done`;
     const container = spawn('sh', ['-ec', script], { cwd: root, stdio: 'ignore' });
     const ended = new Promise((resolve) => container.once('exit', resolve));

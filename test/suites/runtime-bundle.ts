@@ -59,6 +59,12 @@ export function makeBundle(parent = tmpdir()): TestBundle {
   return { path, rootfs, name, remove: () => rmSync(path, { recursive: true, force: true }) };
 }
 
+/** Makes a symbolic link, also where another try of a case has made it before. */
+export function placeLink(target: string, path: string): void {
+  rmSync(path, { force: true });
+  symlinkSync(target, path);
+}
+
 /** What dockerd and ctr send, cut down to what matters, for a command. */
 export function makeSpec(bundle: TestBundle, id: string, args: readonly string[]): Mutable<Spec> {
   return structuredClone({

@@ -1,7 +1,8 @@
 // The runtime's contract: the root filesystem, its mounts and its devices.
 
-import { mkdirSync, symlinkSync, writeFileSync } from 'node:fs';
+import { mkdirSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
+import { placeLink } from './runtime-bundle';
 import type { Change, Tools } from './runtime-case';
 
 export function filesystemCases({ sh, out }: Tools): void {
@@ -66,7 +67,7 @@ export function filesystemCases({ sh, out }: Tools): void {
       const source = join(bundle.path, 'bound');
       mkdirSync(source, { recursive: true });
       writeFileSync(join(source, 'file'), 'inside');
-      symlinkSync('../../../../outside', join(bundle.rootfs, 'escape'));
+      placeLink('../../../../outside', join(bundle.rootfs, 'escape'));
       spec.mounts.push({ destination: '/escape', type: 'bind', source, options: ['bind'] } as never);
     });
 
@@ -104,7 +105,7 @@ export function filesystemCases({ sh, out }: Tools): void {
       (spec, bundle) => {
         mkdirSync(join(bundle.rootfs, 'filled/sub'), { recursive: true });
         writeFileSync(join(bundle.rootfs, 'filled/sub/file'), 'kept\n', { mode: 0o640 });
-        symlinkSync('sub/file', join(bundle.rootfs, 'filled/link'));
+        placeLink('sub/file', join(bundle.rootfs, 'filled/link'));
         spec.mounts.push({ destination: '/filled', type: 'tmpfs', source: 'tmpfs', options: ['tmpcopyup'] } as never);
       },
     );

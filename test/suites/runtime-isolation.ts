@@ -59,7 +59,7 @@ export function isolationCases({ out, sh }: Tools): void {
   });
 
   test('a process limit holds', async () => {
-    const result = await sh('(sleep 1 & sleep 1 & sleep 1 & sleep 1 & wait) 2>&1', (spec) => {
+    const result = await sh('(sleep 60 & sleep 60 & sleep 60 & sleep 60 & wait) 2>&1', (spec) => {
       spec.linux.resources = { ...spec.linux.resources, pids: { limit: 3 } };
     });
 

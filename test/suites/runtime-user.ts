@@ -1,8 +1,10 @@
 // The runtime's contract: user namespaces, namespaces of others, and what becomes of mounts of the host.
 
 import { execFileSync, spawn } from 'node:child_process';
-import { chmodSync, chownSync, mkdirSync, readlinkSync, statSync } from 'node:fs';
+import { chmodSync, chownSync, mkdirSync, readFileSync, readlinkSync, statSync } from 'node:fs';
 import { join } from 'node:path';
+import { waitFor } from '../setup/command';
+import { childrenOf } from '../setup/processes';
 import type { TestBundle } from './runtime-bundle';
 import type { Change, Tools } from './runtime-case';
 
@@ -81,15 +83,8 @@ export function userCases({ out, sh }: Tools): void {
   test('a pid namespace is joined by its path', async () => {
     const other = spawn('unshare', ['--pid', '--fork', '--kill-child', 'sleep', '987'], { stdio: 'ignore' });
     try {
-      const child = () => execFileSync('ps', ['--ppid', String(other.pid), '-o', 'pid='], { encoding: 'utf8' }).trim();
-      let pid = '';
-      for (let tries = 0; pid === '' && tries < 100; tries++) {
-        try {
-          pid = child();
-        } catch {
-          execFileSync('sleep', ['0.02']);
-        }
-      }
+      const isSleep = (pid: number) => readFileSync(`/proc/${pid}/cmdline`, 'utf8').startsWith('sleep');
+      const pid = await waitFor('sleep in a namespace', () => childrenOf(other.pid ?? 0).find(isSleep));
       const text = await out('tr "\\0" " " < /proc/1/cmdline; test $$ -gt 1 && echo later', (spec) => {
         for (const namespace of spec.linux.namespaces)
           if (namespace.type === 'pid') namespace.path = `/proc/${pid}/ns/pid`;
