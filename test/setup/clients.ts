@@ -41,9 +41,13 @@ export async function unpackedCosign(): Promise<string> {
   return path.join(await ensureUnpacked('trixie', ['cosign']), 'usr', 'bin', 'cosign');
 }
 
+/** Debian 12's dockerd, and Debian 13's. */
+export const DOCKER_VERSIONS = ['20.10.24', '26.1.5'] as const;
+export type DockerVersion = (typeof DOCKER_VERSIONS)[number];
+
 /** A dockerd release with its client. */
 export interface DockerRelease {
-  readonly version: string;
+  readonly version: DockerVersion;
   readonly docker: string;
   readonly dockerd: string;
   /** Plug-ins for the client. */
@@ -57,8 +61,9 @@ export const INSTALLED_DOCKER: DockerRelease = {
   plugins: [],
 };
 
-/** Debian 12's, installed. */
-export async function installedDocker(): Promise<DockerRelease> {
+/** Debian 12's is installed, Debian 13's unpacked. */
+export async function dockerRelease(version: DockerVersion): Promise<DockerRelease> {
+  if (version === '26.1.5') return unpackedDocker();
   await ensurePackages();
   return INSTALLED_DOCKER;
 }

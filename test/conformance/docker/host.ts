@@ -5,7 +5,7 @@ import { chmodSync, mkdirSync, rmSync, writeFileSync } from 'node:fs';
 import path from 'node:path';
 import { BUSYBOX_IMAGE, busyboxDockerArchive } from '../../images/busybox';
 import { RegistryServer } from '../../integration/registry/server';
-import { installedContainerd, installedDocker, unpackedDocker } from '../../setup/clients';
+import { type DockerVersion, dockerRelease, installedContainerd } from '../../setup/clients';
 import { startContainerd, startGantryd, type TestDaemon, temporaryDirectory } from '../../setup/daemons';
 import { Dockerd } from '../../setup/dockerd';
 import { TestNetwork } from '../../setup/network';
@@ -39,8 +39,7 @@ export interface DockerHost {
 
 /** Which dockerd, and how it is set up. */
 export interface DockerSetup {
-  /** Debian's version of it. */
-  readonly version: '20.10.24' | '26.1.5';
+  readonly version: DockerVersion;
   /** Command line. */
   readonly args: readonly string[];
   /** daemon.json */
@@ -51,7 +50,7 @@ export interface DockerSetup {
 
 /** Starts both daemons and loads the image of the cases. */
 export async function startDockerHost(kind: 'gantryd' | 'containerd', setup: DockerSetup): Promise<DockerHost> {
-  const release = await (setup.version === '20.10.24' ? installedDocker() : unpackedDocker());
+  const release = await dockerRelease(setup.version);
   const image = await busyboxDockerArchive();
   const directory = temporaryDirectory(kind);
   // A remapped root must come through to its files.

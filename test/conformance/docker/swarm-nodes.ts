@@ -3,7 +3,7 @@
 
 import { mkdirSync } from 'node:fs';
 import { busyboxDockerArchive } from '../../images/busybox';
-import { installedContainerd, installedDocker } from '../../setup/clients';
+import { type DockerRelease, type DockerVersion, dockerRelease, installedContainerd } from '../../setup/clients';
 import { type CommandResult, mustRun, runCommand, waitFor } from '../../setup/command';
 import { startContainerd, startGantryd, type TestDaemon, temporaryDirectory } from '../../setup/daemons';
 import { Dockerd } from '../../setup/dockerd';
@@ -69,7 +69,7 @@ export class Nodes {
   }
 
   /** Starts the daemons of all nodes, each with the test image. They are no swarm yet. */
-  static async start(kind: 'gantryd' | 'containerd'): Promise<Nodes> {
+  static async start(kind: 'gantryd' | 'containerd', version: DockerVersion): Promise<Nodes> {
     const undo: (() => Promise<unknown>)[] = [];
     const destroy = async () => {
       for (const step of undo.reverse()) await step();
@@ -82,7 +82,8 @@ export class Nodes {
       await mustRun([...between.within, 'ip', 'address', 'add', `${SUBNET}100/24`, 'dev', 'switch']);
       await mustRun([...between.within, 'ip', 'link', 'set', 'switch', 'up']);
       const all: Node[] = [];
-      for (const number of NODES) all.push(await startNode(kind, number, between, undo));
+      const release = await dockerRelease(version);
+      for (const number of NODES) all.push(await startNode({ kind, release, number }, between, undo));
       return new Nodes(all, between.within, destroy);
     } catch (error) {
       await destroy();
@@ -123,8 +124,7 @@ export class Nodes {
 }
 
 async function startNode(
-  kind: 'gantryd' | 'containerd',
-  number: number,
+  { kind, release, number }: { kind: 'gantryd' | 'containerd'; release: DockerRelease; number: number },
   between: TestNetwork,
   undo: (() => Promise<unknown>)[],
 ): Promise<Node> {
@@ -143,7 +143,7 @@ async function startNode(
     : startContainerd(await installedContainerd(), { directory, within }));
   undo.push(() => daemon.destroy());
   const args = ['--storage-driver', 'overlay2', '--bip', `172.2${number}.0.1/24`];
-  const dockerd = new Dockerd(await installedDocker(), daemon, { within, args });
+  const dockerd = new Dockerd(release, daemon, { within, args });
   undo.push(() => dockerd.stop('SIGKILL'));
   await dockerd.start();
   await dockerd.must(['load', '--quiet', '--input', await busyboxDockerArchive()]);

@@ -3,6 +3,7 @@
 
 import { existsSync } from 'node:fs';
 import { BUSYBOX_IMAGE } from '../../images/busybox';
+import { DOCKER_VERSIONS, type DockerVersion } from '../../setup/clients';
 import { waitFor } from '../../setup/command';
 import { describeUnless, needsRoot } from '../../setup/needs';
 import { type Node, Nodes } from './swarm-nodes';
@@ -14,10 +15,12 @@ const IDLE = 'trap "exit 0" TERM; while :; do sleep 0.1; done';
 const WEB = 'mkdir -p /www; hostname > /www/index.html; trap "exit 0" TERM; httpd -f -p 80 -h /www & wait $!';
 
 export function testSwarm(kind: 'gantryd' | 'containerd'): void {
-  describeUnless(needsRoot())(`a swarm on ${kind}`, () => inSwarm(kind));
+  describeUnless(needsRoot()).each(DOCKER_VERSIONS)(`a swarm of dockerd %s on ${kind}`, (version) =>
+    inSwarm(kind, version),
+  );
 }
 
-function inSwarm(kind: 'gantryd' | 'containerd'): void {
+function inSwarm(kind: 'gantryd' | 'containerd', version: DockerVersion): void {
   jest.setTimeout(TIMEOUT_MS);
   let nodes: Nodes;
   let [first, second, third] = [] as unknown as [Node, Node, Node];
@@ -58,7 +61,7 @@ function inSwarm(kind: 'gantryd' | 'containerd'): void {
     );
 
   beforeAll(async () => {
-    nodes = await Nodes.start(kind);
+    nodes = await Nodes.start(kind, version);
     [first, second, third] = nodes.all as [Node, Node, Node];
     await nodes.join();
   });
