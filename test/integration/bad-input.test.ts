@@ -166,7 +166,10 @@ describe.each([
         .filter((digest) => digest === NO_DIGEST || digest === EMPTY_DIGEST);
       const snapshots = (await ctr('snapshots', 'ls')).trim().split('\n');
 
-      expect(await ctr('run', '--rm', BUSYBOX_IMAGE, 'after', 'echo', 'still here')).toBe('still here\n');
+      const run = () => ctr('run', '--rm', BUSYBOX_IMAGE, 'after', 'echo', 'still here');
+      const output = await run();
+      // containerd's shim loses the output of a short container now and then; ours is never tried twice.
+      expect(name === 'containerd' && output === '' ? await run() : output).toBe('still here\n');
       expect(blobs).toEqual([]);
       expect(snapshots).toHaveLength(2);
       expect(await ctr('containers', 'ls', '-q')).toBe('');

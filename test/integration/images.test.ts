@@ -21,10 +21,13 @@ describe.each([
 
   const command = (args: readonly string[]) => ['/usr/bin/ctr', '-a', daemon.address, '-n', daemon.namespace, ...args];
   const ctr = (...args: string[]) => mustRun(command(args), { timeoutMs: TIMEOUT_MS });
-  /** Runs a shell script in a new container of an image. */
-  const script = (image: string, text: string): Promise<CommandResult> => {
+  /** Runs a shell script that prints something in a new container of an image. */
+  const script = async (image: string, text: string): Promise<CommandResult> => {
     serial += 1;
-    return runCommand(command(['run', '--rm', image, `script${serial}`, 'sh', '-c', text]), { timeoutMs: TIMEOUT_MS });
+    const run = ['run', '--rm', image, `script${serial}`, 'sh', '-c', text];
+    const result = await runCommand(command(run), { timeoutMs: TIMEOUT_MS });
+    // containerd's shim loses the output of a short container now and then; ours is never tried twice.
+    return name === 'containerd' && result.stdout === '' ? script(image, text) : result;
   };
 
   beforeAll(async () => {
