@@ -15,7 +15,7 @@ import sys
 import termios
 
 
-# A program that has not yet listened for changes of the size is told again after so long.
+# A program that did not listen yet for changes of the size, or could not hand one on, is told again after so long.
 TOLD_AGAIN_S = 1
 
 
@@ -33,10 +33,9 @@ def act(fd, pid, action, value):
         os.kill(pid, int(value))
 
 
-def wait_for_output(fd, pid, resized):
+def wait_for_output(fd, pid):
     while not select.select([fd], [], [], TOLD_AGAIN_S)[0]:
-        if resized:
-            os.kill(pid, signal.SIGWINCH)
+        os.kill(pid, signal.SIGWINCH)
 
 
 def main():
@@ -50,9 +49,8 @@ def main():
     set_size(fd, size)
     os.write(ready_write, b"x")
     seen = b""
-    action = None
     while True:
-        wait_for_output(fd, pid, action == "resize")
+        wait_for_output(fd, pid)
         try:
             chunk = os.read(fd, 65536)
         except OSError:

@@ -11,7 +11,8 @@ export function sh(script: string, ...flags: readonly string[]): string[] {
 
 /** Starts a container that runs until it is killed; SIGTERM makes it exit 42. The next step finds the trap set. */
 export function idle(name: string, ...flags: readonly string[]): Step[] {
-  const script = 'trap "exit 42" TERM; touch /dev/shm/ready; while :; do sleep 0.1; done';
+  // Always two processes, so that top has the same to show each time.
+  const script = 'trap "exit 42" TERM; sleep 100000 & touch /dev/shm/ready; wait';
   return [['run', '-d', '--name', name, ...flags, '$IMAGE', 'sh', '-c', script], ready(name)];
 }
 

@@ -96,9 +96,6 @@ export const resourcesCases: Case[] = [
       ['stats', '--no-stream', '--format', '{{.Name}} {{.PIDs}} {{.MemUsage}}', 'seen'],
       remove('seen'),
     ],
-    hide: [
-      [/[\d.]+[kMK]i?B \//g, 'USED /'],
-      [/^\| (sleep 0.1)\n/gm, ''],
-    ],
+    hide: [[/[\d.]+[kMK]i?B \//g, 'USED /']],
   },
 ];
