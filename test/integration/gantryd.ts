@@ -1,9 +1,10 @@
 // A real gantryd in a directory of its own, for tests that start, stop and kill it.
 
 import { type ChildProcess, spawn, spawnSync } from 'node:child_process';
-import { mkdtempSync, rmSync } from 'node:fs';
+import { mkdtempSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join, resolve } from 'node:path';
+import { removeFolder } from '../setup/leftovers';
 import { needsFile, needsRoot } from '../setup/needs';
 
 export const PROGRAM = resolve(__dirname, '..', '..', 'dist', 'bin', 'gantryd');
@@ -70,14 +71,7 @@ export class Gantryd {
 
   async destroy(): Promise<void> {
     await this.stop();
-    // The zygote of a daemon that was killed goes on until it has rehearsed.
-    for (const deadline = Date.now() + STOP_MS; ; await new Promise((resolve) => setTimeout(resolve, 20))) {
-      try {
-        return rmSync(this.directory, { recursive: true, force: true });
-      } catch (error) {
-        if (Date.now() > deadline) throw error;
-      }
-    }
+    await removeFolder(this.directory);
   }
 }
 

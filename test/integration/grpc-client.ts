@@ -4,6 +4,8 @@ import * as grpc from '@grpc/grpc-js';
 import type { Input, Method } from '../../proto/codec';
 import { NAMESPACE_HEADER } from '../../proto/ids';
 
+const DEADLINE_MS = 60_000;
+
 export type Client<S> = {
   [K in keyof S]: S[K] extends Method<infer Req, infer Res, 'unary'>
     ? (request: Input<Req>, options?: { timeoutMs?: number; namespace?: string }) => Promise<Res>
@@ -22,7 +24,7 @@ export function client<S>(definition: S, address: string, namespace: string): Cl
     (request: unknown, options: { timeoutMs?: number; namespace?: string } = {}) => {
       const metadata = new grpc.Metadata();
       metadata.set(NAMESPACE_HEADER, options.namespace ?? namespace);
-      const deadline = Date.now() + (options.timeoutMs ?? 20_000);
+      const deadline = Date.now() + (options.timeoutMs ?? DEADLINE_MS);
       return new Promise((fulfil, reject) => {
         const done = (error: unknown, response: unknown) => (error ? reject(error) : fulfil(response));
         (raw as unknown as Record<string, (...args: unknown[]) => void>)[name]?.(request, metadata, { deadline }, done);

@@ -1,9 +1,10 @@
 // Which OCI runtime a task gets: the one of its options, else the one of the configuration, else our own.
 
-import { existsSync, readdirSync, readFileSync, rmdirSync, writeFileSync } from 'node:fs';
+import { existsSync, readdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { basename, join } from 'node:path';
 import { packAny } from '../../proto/any';
 import { Options } from '../../proto/generated/containerd.runc.v1';
+import { tryRemoveCgroup } from '../setup/leftovers';
 import { describeUnless, needsFile } from '../setup/needs';
 import { missingForTasks, TestDaemon } from './tasks-daemon';
 
@@ -58,7 +59,7 @@ describeUnless(missingForTasks() ?? needsFile(RUNC, 'package runc'))('the runtim
     await daemon.destroy('grouped');
     for (const hierarchy of ['.', ...readdirSync('/sys/fs/cgroup')]) {
       const path = join('/sys/fs/cgroup', hierarchy, cgroup);
-      if (existsSync(path)) await daemon.until(() => tryRemove(path));
+      if (existsSync(path)) await daemon.until(() => tryRemoveCgroup(path));
     }
     await daemon.untilClean();
   });
@@ -83,13 +84,3 @@ describeUnless(missingForTasks() ?? needsFile(RUNC, 'package runc'))('the runtim
     expect(calls()).toBe('');
   });
 });
-
-/** False while a process that ends is still in it. */
-function tryRemove(cgroup: string): boolean {
-  try {
-    rmdirSync(cgroup);
-    return true;
-  } catch {
-    return !existsSync(cgroup);
-  }
-}

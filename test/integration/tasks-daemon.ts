@@ -2,15 +2,14 @@
 
 import { type ChildProcess, spawn } from 'node:child_process';
 import {
+  closeSync,
   copyFileSync,
-  createWriteStream,
   existsSync,
   mkdirSync,
   mkdtempSync,
+  openSync,
   readdirSync,
   readFileSync,
-  rmdirSync,
-  rmSync,
   symlinkSync,
   writeFileSync,
 } from 'node:fs';
@@ -20,6 +19,7 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import * as grpc from '@grpc/grpc-js';
 import { PROCESS_URL, packJson, SPEC_URL } from '../../proto/any';
 import type { Input } from '../../proto/codec';
+import { isErrno } from '../../proto/errors';
 import { ContainersService } from '../../proto/generated/containerd.services.containers.v1';
 import {
   ContentService,
@@ -31,7 +31,8 @@ import { ImagesService } from '../../proto/generated/containerd.services.images.
 import { TasksService } from '../../proto/generated/containerd.services.tasks.v1';
 import type { Envelope } from '../../proto/generated/containerd.types';
 import { NAMESPACE_HEADER } from '../../proto/ids';
-import { processesOf, shimIn } from '../setup/leftovers';
+import { waitFor } from '../setup/command';
+import { foldersIn, processesOf, removeFolder, shimIn, tryRemoveCgroup } from '../setup/leftovers';
 import { needsFile, needsRoot } from '../setup/needs';
 import { type Client, client } from './grpc-client';
 
@@ -114,12 +115,12 @@ export class TestDaemon {
   async boot(): Promise<void> {
     const { directory, root, state, address } = this;
     const flags = ['--root', root, '--state', state, '--address', address, '--log-level', 'debug'];
+    // A file, and no pipe: what the daemon has said before it answers is in the log by then.
+    const log = openSync(join(directory, 'log'), 'a');
     const child = spawn(gantryd(), [...flags, '--config', join(directory, 'config.toml')], {
-      stdio: ['ignore', 'pipe', 'pipe'],
+      stdio: ['ignore', log, log],
     });
-    const log = createWriteStream(join(directory, 'log'), { flags: 'a' });
-    child.stdout.pipe(log, { end: false });
-    child.stderr.pipe(log, { end: false });
+    closeSync(log);
     this.child = child;
     this.boots += 1;
     await this.until(async () => {
@@ -309,13 +310,13 @@ export class TestDaemon {
   async stop(): Promise<void> {
     try {
       // A daemon that is down has its story told by the test that found it so.
-      const { tasks } = await this.tasks.list({}, { timeoutMs: 5000 }).catch(() => ({ tasks: [] }));
+      const { tasks } = await this.tasks.list({}).catch(() => ({ tasks: [] }));
       for (const { id } of tasks) await this.destroy(id);
     } finally {
       for (const each of this.clients) each.close();
       await this.kill('SIGTERM');
-      for (const cgroup of this.parentCgroups()) rmdirSync(cgroup);
-      rmSync(this.directory, { recursive: true, force: true });
+      await waitFor('an end of the cgroups', () => this.parentCgroups().every(tryRemoveCgroup));
+      await removeFolder(this.directory);
     }
   }
 
@@ -323,7 +324,7 @@ export class TestDaemon {
   async destroy(id: string): Promise<void> {
     const { tasks, containers } = this;
     await tasks.kill({ containerId: id, signal: 9, all: true }).catch(() => undefined);
-    await tasks.wait({ containerId: id }, { timeoutMs: 5000 }).catch(() => undefined);
+    await tasks.wait({ containerId: id }).catch(() => undefined);
     await tasks.delete({ containerId: id }).catch(() => undefined);
     await containers.delete({ id }).catch(() => undefined);
   }
@@ -349,11 +350,7 @@ export class TestDaemon {
   }
 
   private cgroups(): string[] {
-    return this.parentCgroups().flatMap((parent) =>
-      readdirSync(parent, { withFileTypes: true })
-        .filter((entry) => entry.isDirectory())
-        .map(({ name }) => join(parent, name)),
-    );
+    return this.parentCgroups().flatMap(foldersIn);
   }
 
   private spec(id: string, args: readonly string[], rootfs: 'own' | 'mounted') {
@@ -380,6 +377,12 @@ function isRehearsing(path: string): boolean {
   return pid !== undefined && existsSync(`/proc/${pid}`);
 }
 
+/** Empty when it is not there, or goes meanwhile. */
 function list(path: string): string[] {
-  return existsSync(path) ? readdirSync(path) : [];
+  try {
+    return readdirSync(path);
+  } catch (error) {
+    if (isErrno(error, 'ENOENT', 'ENODEV')) return [];
+    throw error;
+  }
 }

@@ -1,6 +1,7 @@
 // What survives the daemon: tasks, their true exits and the events that subscribers missed.
 
-import { existsSync } from 'node:fs';
+import { existsSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
 import * as events from '../../proto/generated/containerd.events';
 import type { Envelope } from '../../proto/generated/containerd.types';
 import { Status } from '../../proto/generated/containerd.v1.types';
@@ -24,6 +25,15 @@ describe.each(SHIMS)('restart with $name', ({ config, missing }) => {
     await daemon.container(id, args);
     await daemon.tasks.create({ containerId: id });
     await daemon.tasks.start({ containerId: id });
+  }
+
+  /** A command that ends with this status when the test says so, and not before. */
+  function endsWhenTold(id: string, status: number): string[] {
+    return ['/bin/sh', '-c', `until test -e /tmp/${id}; do sleep 0.05; done; exit ${status}`];
+  }
+
+  function tellToEnd(id: string): void {
+    writeFileSync(join(daemon.rootfs, 'tmp', id), '');
   }
 
   function exitsOf(list: readonly Envelope[], id: string) {
@@ -50,11 +60,12 @@ describe.each(SHIMS)('restart with $name', ({ config, missing }) => {
   });
 
   there('an exit while the daemon is away is told with its true status', async () => {
-    await running('away', ['/bin/sh', '-c', 'sleep 0.4; exit 9']);
+    await running('away', endsWhenTold('away', 9));
     await daemon.tasks.exec({ containerId: 'away', execId: 'e', spec: daemon.process(['/bin/sh', '-c', 'exit 4']) });
     const { process: init } = await daemon.tasks.get({ containerId: 'away' });
 
     await daemon.kill();
+    tellToEnd('away');
     await daemon.until(() => !existsSync(`/proc/${init?.pid}`));
     await daemon.boot();
     const exit = await daemon.tasks.wait({ containerId: 'away' });
@@ -74,10 +85,11 @@ describe.each(SHIMS)('restart with $name', ({ config, missing }) => {
   });
 
   there('a subscriber that wants other events leaves the held ones to the next', async () => {
-    await running('held', ['/bin/sh', '-c', 'sleep 0.3; exit 6']);
+    await running('held', endsWhenTold('held', 6));
     const { process: init } = await daemon.tasks.get({ containerId: 'held' });
 
     await daemon.kill();
+    tellToEnd('held');
     await daemon.until(() => !existsSync(`/proc/${init?.pid}`));
     await daemon.boot();
     await daemon.tasks.wait({ containerId: 'held' });

@@ -10,7 +10,6 @@ import {
   mkdtempSync,
   readdirSync,
   readFileSync,
-  readlinkSync,
   rmdirSync,
   rmSync,
   symlinkSync,
@@ -21,7 +20,7 @@ import { tmpdir } from 'node:os';
 import { join, resolve } from 'node:path';
 import { SHIM_ENVIRONMENT, ZYGOTE_FLAGS } from '../../proto/shim-flags';
 import { describeUnless, needsFile } from '../setup/needs';
-import { childrenOf, parentOf } from '../setup/processes';
+import { argumentsOf, childrenOf, openFilesOf, parentOf } from '../setup/processes';
 import { missingForTasks, TestDaemon } from './tasks-daemon';
 
 const PROJECT = resolve(__dirname, '../..');
@@ -61,7 +60,7 @@ describeUnless(missingForTasks())('the zygote of a daemon', () => {
     await daemon.destroy(id);
   }
 
-  const zygotePid = () => childrenOf(daemon.pid).find((pid) => commandOf(pid).includes('zygote')) ?? 0;
+  const zygotePid = () => childrenOf(daemon.pid).find((pid) => argumentsOf(pid).includes('zygote')) ?? 0;
 
   test('gives its shims no socket and no file of the daemon or of another container', async () => {
     daemon = await TestDaemon.start({ start: 'fork' });
@@ -147,7 +146,7 @@ describeUnless(missingForTasks() ?? needsFile(PIDS, 'cgroups of version 1'))('a 
     const daemon = await TestDaemon.start({ start: 'fork' });
     const group = join(PIDS, `gantry-zygote-${process.pid}`);
     mkdirSync(group);
-    const zygote = childrenOf(daemon.pid).find((pid) => commandOf(pid).includes('zygote')) ?? 0;
+    const zygote = childrenOf(daemon.pid).find((pid) => argumentsOf(pid).includes('zygote')) ?? 0;
     const create = async (id: string) => {
       await daemon.container(id, ['/bin/sleep', '100']);
       await daemon.tasks.create({ containerId: id });
@@ -255,22 +254,10 @@ describeUnless(missingForTasks())('a request to the zygote', () => {
   });
 });
 
-const commandOf = (pid: number) => readFileSync(`/proc/${pid}/cmdline`, 'utf8').split('\0');
-
 /** What is open, without what the test itself has handed down to all. */
 function openFiles(pid: number): string[] {
-  const own = new Set(readdirSync('/proc/self/fd').map((fd) => linkOf(`/proc/self/fd/${fd}`)));
-  return readdirSync(`/proc/${pid}/fd`)
-    .map((fd) => linkOf(`/proc/${pid}/fd/${fd}`))
-    .filter((file) => file === '/dev/null' || !own.has(file));
-}
-
-function linkOf(path: string): string {
-  try {
-    return readlinkSync(path);
-  } catch {
-    return '';
-  }
+  const own = new Set(openFilesOf(process.pid));
+  return openFilesOf(pid).filter((file) => file === '/dev/null' || !own.has(file));
 }
 
 /** The number that the next open() gets. */

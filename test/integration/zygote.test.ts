@@ -3,7 +3,7 @@
 import { existsSync, mkdirSync, readdirSync, readFileSync, readlinkSync, rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { describeUnless } from '../setup/needs';
-import { childrenOf } from '../setup/processes';
+import { argumentsOf, childrenOf, openFilesOf } from '../setup/processes';
 import { missingForTasks, TestDaemon } from './tasks-daemon';
 
 /** A forked shim at work has about 3 MiB of its own, a spawned one over 11. */
@@ -46,7 +46,7 @@ describeUnless(missingForTasks())('zygote', () => {
     expect(readFileSync(join(daemon.bundle('child'), 'shim.pid'), 'utf8')).toBe(String(pid));
     expect(readFileSync(`/proc/${pid}/comm`, 'utf8')).toBe('gantry-shim\n');
     expect(privateKib(pid)).toBeLessThan(PRIVATE_KIB_MAX);
-    expect(openFiles(pid)).not.toEqual(expect.arrayContaining(openSockets(zygotePid())));
+    expect(openFilesOf(pid)).not.toEqual(expect.arrayContaining(openSockets(zygotePid())));
     await daemon.destroy('child');
     await daemon.untilClean();
   });
@@ -55,7 +55,7 @@ describeUnless(missingForTasks())('zygote', () => {
     const ids = Array.from({ length: 20 }, (_, index) => `many-${index}`);
 
     expect(await Promise.all(ids.map(runToEnd))).toEqual(ids.map(() => 3));
-    expect(childrenOf(zygotePid())).toEqual([]);
+    await daemon.until(() => childrenOf(zygotePid()).length === 0);
     await daemon.untilClean();
   });
 
@@ -72,7 +72,7 @@ describeUnless(missingForTasks())('zygote', () => {
     expect((await waiting).exitStatus).toBe(137);
     await daemon.destroy('before');
 
-    await daemon.until(() => zygotePid() !== 0 && zygotePid() !== killed, 20_000);
+    await daemon.until(() => ![0, killed].includes(zygotePid()));
   });
 
   test('one that does not answer is killed, and the container starts all the same', async () => {
@@ -113,7 +113,7 @@ describeUnless(missingForTasks())('zygote', () => {
     await daemon.until(
       () => !existsSync(join(daemon.root, 'zygote')) || readdirSync(join(daemon.root, 'zygote')).length === 0,
     );
-    rmSync(join(daemon.root, 'zygote'), { recursive: true });
+    rmSync(join(daemon.root, 'zygote'), { recursive: true, force: true });
     writeFileSync(join(daemon.root, 'zygote'), 'not a directory');
     await daemon.boot();
     await daemon.until(() => daemon.log.includes('no zygote: shims are started as programs'));
@@ -123,18 +123,10 @@ describeUnless(missingForTasks())('zygote', () => {
   });
 });
 
-function argumentsOf(pid: number): string[] {
-  return readFileSync(`/proc/${pid}/cmdline`, 'utf8').split('\0');
-}
-
 function privateKib(pid: number): number {
   const rollup = readFileSync(`/proc/${pid}/smaps_rollup`, 'utf8');
   const size = (name: string) => Number(new RegExp(`^${name}:\\s+(\\d+)`, 'm').exec(rollup)?.[1]);
   return size('Private_Clean') + size('Private_Dirty');
 }
 
-function openFiles(pid: number): string[] {
-  return readdirSync(`/proc/${pid}/fd`).map((fd) => readlinkSync(`/proc/${pid}/fd/${fd}`));
-}
-
-const openSockets = (pid: number) => openFiles(pid).filter((file) => file.startsWith('socket:'));
+const openSockets = (pid: number) => openFilesOf(pid).filter((file) => file.startsWith('socket:'));

@@ -17,6 +17,7 @@ import {
   mountsBelow,
   processesOf,
   removeCgroups,
+  removeFolder,
   unmountBelow,
 } from './leftovers';
 
@@ -147,7 +148,7 @@ export class TestDaemon {
     await removeCgroups(this.namespace);
     unmountBelow(this.directory);
     removeOutside(this.state, this.namespace);
-    fs.rmSync(this.directory, { recursive: true, force: true });
+    await removeFolder(this.directory);
   }
 }
 

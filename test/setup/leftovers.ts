@@ -10,7 +10,6 @@ import { waitFor } from './command';
 /** Folder of bundles in the state directory, of gantryd as of containerd. */
 const BUNDLES = 'io.containerd.runtime.v2.task/';
 const CGROUP_ROOT = '/sys/fs/cgroup';
-const REMOVE_TIMEOUT_MS = 5_000;
 
 export interface FoundProcess {
   readonly pid: number;
@@ -93,22 +92,45 @@ export function killCgroups(namespace: string): void {
 
 /** Removes the cgroups of a namespace; their processes must be dead or dying. */
 export async function removeCgroups(namespace: string): Promise<void> {
-  await waitFor(
-    `removal of the cgroups of ${namespace}`,
-    () => {
-      for (const cgroup of cgroupsOf(namespace).reverse()) {
-        try {
-          fs.rmdirSync(cgroup);
-        } catch (error) {
-          if (!isErrno(error, 'EBUSY', 'ENOENT')) {
-            throw error;
-          }
+  await waitFor(`removal of the cgroups of ${namespace}`, () => {
+    for (const cgroup of cgroupsOf(namespace).reverse()) {
+      try {
+        fs.rmdirSync(cgroup);
+      } catch (error) {
+        if (!isErrno(error, 'EBUSY', 'ENOENT')) {
+          throw error;
         }
       }
-      return cgroupsOf(namespace).length === 0;
-    },
-    REMOVE_TIMEOUT_MS,
-  );
+    }
+    return cgroupsOf(namespace).length === 0;
+  });
+}
+
+/** False while something in it comes to its end. */
+export function tryRemoveCgroup(cgroup: string): boolean {
+  try {
+    fs.rmdirSync(cgroup);
+    return true;
+  } catch {
+    return !fs.existsSync(cgroup);
+  }
+}
+
+/** Waits for what still ends in it: the zygote of a daemon that was killed goes on until it has rehearsed. */
+export async function removeFolder(directory: string): Promise<void> {
+  let failure: unknown;
+  const isRemoved = () => {
+    try {
+      fs.rmSync(directory, { recursive: true, force: true });
+      return true;
+    } catch (error) {
+      failure = error;
+      return false;
+    }
+  };
+  await waitFor(`removal of ${directory}`, isRemoved).catch(() => {
+    throw failure;
+  });
 }
 
 /** Mount points in or at a folder, innermost last. */
@@ -126,7 +148,8 @@ export function unmountBelow(directory: string): void {
   }
 }
 
-function foldersIn(directory: string): string[] {
+/** Paths of the folders in one that may not be there. */
+export function foldersIn(directory: string): string[] {
   try {
     return fs
       .readdirSync(directory, { withFileTypes: true })

@@ -1,4 +1,4 @@
-// The tree of processes, for tests that look at who has made whom and at what is left.
+// Processes as /proc tells of them, for tests that look at who has made whom and at what is left. All may be gone at any time.
 
 import fs from 'node:fs';
 
@@ -19,4 +19,24 @@ export function parentOf(pid: number): number {
   } catch {
     return 0;
   }
+}
+
+/** The command line, empty for a process that is gone or has ended. */
+export function argumentsOf(pid: number): string[] {
+  try {
+    return fs.readFileSync(`/proc/${pid}/cmdline`, 'utf8').split('\0');
+  } catch {
+    return [];
+  }
+}
+
+/** What is open. A descriptor that is closed meanwhile is left out. */
+export function openFilesOf(pid: number): string[] {
+  return fs.readdirSync(`/proc/${pid}/fd`).flatMap((fd) => {
+    try {
+      return fs.readlinkSync(`/proc/${pid}/fd/${fd}`);
+    } catch {
+      return [];
+    }
+  });
 }

@@ -4,11 +4,12 @@
 
 import { type ChildProcess, execFileSync, spawn } from 'node:child_process';
 import { createHash, randomBytes } from 'node:crypto';
-import { existsSync, mkdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { existsSync, mkdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join, resolve } from 'node:path';
 import { gzipSync } from 'node:zlib';
 import { pack } from 'tar-stream';
+import { removeFolder } from '../../setup/leftovers';
 import { needsFile, needsRoot } from '../../setup/needs';
 
 const BIN = resolve(__dirname, '../../../dist/bin');
@@ -86,7 +87,8 @@ export class Daemon {
     for (const stream of [child.stdout, child.stderr]) stream.on('data', (data) => (this.#log += data));
     const deadline = Date.now() + READY_MS;
     while ((await this.run('version')).code !== 0) {
-      if (Date.now() > deadline || child.exitCode !== null) throw new Error(`the daemon does not answer: ${this.#log}`);
+      if (Date.now() > deadline || child.exitCode !== null || child.signalCode !== null)
+        throw new Error(`the daemon does not answer: ${this.#log}`);
     }
   }
 
@@ -108,12 +110,12 @@ export class Daemon {
       if (id !== '') await this.run('containers', 'rm', '--force', id);
     }
     const child = this.#child;
-    if (child !== undefined && child.exitCode === null) {
+    if (child !== undefined && child.exitCode === null && child.signalCode === null) {
       const ended = new Promise((end) => child.once('exit', end));
       child.kill('SIGTERM');
       await ended;
     }
-    rmSync(this.directory, { recursive: true, force: true });
+    await removeFolder(this.directory);
   }
 
   /** Runs gantry to its end. */
