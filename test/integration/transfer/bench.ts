@@ -14,6 +14,7 @@ import { type Any, Empty } from '../../../proto/generated/google.protobuf';
 import { Gantryd } from '../gantryd';
 
 export const NAMESPACE = 'test';
+const PIECE_BYTES = 32 << 10;
 
 export class TransferBench {
   readonly daemon = new Gantryd();
@@ -58,7 +59,13 @@ export class TransferBench {
 }
 
 /** Sends bytes within the window that the daemon grants, and ends them. */
-export async function sendBytes(call: Duplex<Any, Any>, bytes: Buffer, pieceBytes = 32 << 10): Promise<void> {
+export async function sendBytes(call: Duplex<Any, Any>, bytes: Buffer): Promise<void> {
+  await sendPart(call, bytes);
+  call.end();
+}
+
+/** The same without an end. */
+export async function sendPart(call: Duplex<Any, Any>, bytes: Buffer): Promise<void> {
   let granted = 0;
   for (let start = 0; start < bytes.length; ) {
     while (granted === 0) {
@@ -66,12 +73,11 @@ export async function sendBytes(call: Duplex<Any, Any>, bytes: Buffer, pieceByte
       if (message === undefined) return;
       granted += unpackAny(WindowUpdate, message).update;
     }
-    const data = bytes.subarray(start, start + Math.min(granted, pieceBytes));
+    const data = bytes.subarray(start, start + Math.min(granted, PIECE_BYTES));
     granted -= data.length;
     start += data.length;
     await call.send(packAny(Data, { data }));
   }
-  call.end();
 }
 
 /**

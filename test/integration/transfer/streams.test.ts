@@ -15,7 +15,7 @@ import {
 import { describeUnless } from '../../setup/needs';
 import { tar } from '../cli/fixture';
 import { missingForDaemon } from '../gantryd';
-import { receiveBytes, receiveProgress, sendBytes, TransferBench } from './bench';
+import { receiveBytes, receiveProgress, sendBytes, sendPart, TransferBench } from './bench';
 import { layout } from './layout';
 
 const suite = describeUnless(missingForDaemon());
@@ -137,7 +137,7 @@ suite('streams', () => {
     const archive = await layout({ layers: [[['file', randomBytes(2_000_000).toString('hex')]]] });
     const source = await bench.open();
     const transfer = failure(bench.transfer([ImageImportStream, { stream: source.id }], [ImageStore, {}]));
-    const sending = sendBytes(source.call, archive.tar.subarray(0, 1_000_000)).catch(() => {});
+    const sending = sendPart(source.call, archive.tar.subarray(0, 1_000_000)).catch(() => {});
     await until(async () => (await leases()).length > 0);
     source.call.cancel();
 
@@ -276,7 +276,7 @@ suite('streams', () => {
       });
       const first = await bench.open();
       const transfer = failure(bench.transfer([ImageImportStream, { stream: first.id }], [ImageStore, {}]));
-      const sending = sendBytes(first.call, archive.tar.subarray(0, 2_500_000)).catch(() => {});
+      const sending = sendPart(first.call, archive.tar.subarray(0, 2_500_000)).catch(() => {});
       await until(async () => (await leases()).length > 0);
       await bench.daemon.stop('SIGKILL');
       await Promise.all([transfer, sending]);
