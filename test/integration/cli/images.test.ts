@@ -2,6 +2,7 @@
 
 import { mkdirSync, readdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
+import { waitFor } from '../../setup/command';
 import { describeUnless } from '../../setup/needs';
 import { missingForCli, tar, useDaemon } from './fixture';
 
@@ -129,12 +130,13 @@ suite('gantry images', () => {
     const { child, done } = daemon.spawn(['images', 'import', '-'], 'pipe');
     child.stdin?.on('error', () => undefined);
     child.stdin?.write(readFileSync(archives.oci).subarray(0, 100_000));
-    while ((await run('leases', 'ls', '-q')).stdout === '') await new Promise((wait) => setTimeout(wait, 50));
+    const leases = async () => (await run('leases', 'ls', '-q')).stdout;
+    await waitFor('the lease', async () => (await leases()) !== '');
 
     child.kill('SIGINT');
 
     expect((await done).code).toBe(130);
-    expect((await run('leases', 'ls', '-q')).stdout).toBe('');
+    await waitFor('the end of the lease', async () => (await leases()) === '');
   });
 
   test('an image for another machine is not run', async () => {

@@ -4,7 +4,6 @@ import { mkdirSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { describeUnless } from '../../setup/needs';
 import { missingForCli, PEER, useDaemon } from '../cli/fixture';
-import { FaultyProxy } from './faulty-proxy';
 import { missingForRegistry, RegistryServer } from './server';
 
 const TIMEOUT_MS = 120_000;
@@ -16,14 +15,11 @@ describeUnless(missingForCli() ?? missingForRegistry() ?? peer)('gantry registry
   const { daemon, run } = useDaemon();
   let plain: RegistryServer;
   let guarded: RegistryServer;
-  let nobody: string;
+  const nobody = '127.0.0.1:1';
 
   beforeAll(async () => {
     plain = await RegistryServer.start(join(daemon.directory, 'plain'));
     guarded = await RegistryServer.start(join(daemon.directory, 'guarded'), { users: { me: 'secret' } });
-    const proxy = await FaultyProxy.start();
-    nobody = proxy.host;
-    await proxy.close();
   }, TIMEOUT_MS);
   afterAll(async () => {
     await plain?.kill();

@@ -1,7 +1,7 @@
 // gantry-runtime's checkpoint and restore, with the criu of Debian 13: that of Debian 12 does not work on newer kernels.
 
 import { spawn } from 'node:child_process';
-import { readFileSync, writeFileSync } from 'node:fs';
+import { existsSync, readFileSync, writeFileSync } from 'node:fs';
 import path from 'node:path';
 import { unpackedCriu } from '../../setup/clients';
 import { mustRun, waitFor } from '../../setup/command';
@@ -10,7 +10,7 @@ import { OciCommand } from '../../suites/oci-command';
 import { GANTRY_RUNTIME, missingForEngine } from './engine';
 
 const TIMEOUT_MS = 300_000;
-const COUNT = ['sh', '-c', 'i=0; while :; do i=$((i+1)); echo $i > /count; echo $i; sleep 0.05; done'];
+const COUNT = ['sh', '-c', 'i=0; while :; do i=$((i+1)); echo $i >> /count; echo $i; sleep 0.05; done'];
 
 describeUnless(missingForEngine(GANTRY_RUNTIME, 'make build'))('checkpoint and restore', () => {
   let command: OciCommand;
@@ -24,7 +24,12 @@ describeUnless(missingForEngine(GANTRY_RUNTIME, 'make build'))('checkpoint and r
   });
   afterEach(() => command.clean());
 
-  const count = () => Number(readFileSync(path.join(command.bundle.rootfs, 'count'), 'utf8'));
+  /** The last number, zero while there is none. */
+  const count = () => {
+    const file = path.join(command.bundle.rootfs, 'count');
+    const lines = existsSync(file) ? readFileSync(file, 'utf8').split('\n') : [];
+    return Number(lines.at(-2) ?? 0);
+  };
   const counting = () => {
     const before = count();
     return waitFor('the count to go on', () => count() > before + 1);

@@ -5,7 +5,7 @@ import { randomBytes } from 'node:crypto';
 import { writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { unpackedContainerd } from '../../setup/clients';
-import { mustRun } from '../../setup/command';
+import { mustRun, waitFor } from '../../setup/command';
 import { describeUnless } from '../../setup/needs';
 import { missingForCli, useDaemon } from '../cli/fixture';
 import { FaultyProxy } from '../registry/faulty-proxy';
@@ -51,9 +51,6 @@ describeUnless(missingForCli() ?? missingForRegistry())('pull and push', () => {
       .split('\n')
       .map((text) => JSON.parse(text));
   const leases = async (namespace: string) => (await run('-n', namespace, 'leases', 'ls', '-q')).stdout;
-  const until = async (condition: () => boolean | Promise<boolean>) => {
-    while (!(await condition())) await new Promise((resolve) => setTimeout(resolve, 20));
-  };
   /** Puts an image with these layers into the registry. */
   const publish = async (name: string, layers: Parameters<typeof layout>[0]['layers']) => {
     const made = await layout({ name: `${server.host}/${name}`, layers });
@@ -200,11 +197,11 @@ describeUnless(missingForCli() ?? missingForRegistry())('pull and push', () => {
     async () => {
       const { layers } = await publish('test/resume:1', [[['big', bulk(3_000_000)]]]);
       const [name, namespace] = [`${proxy.host}/test/resume:1`, fresh()];
-      proxy.plan = ({ url }) => (isBlob(url, layers[0]) ? { kind: 'slow', bytesPerSecond: 400_000 } : undefined);
+      proxy.plan = ({ url }) => (isBlob(url, layers[0]) ? { kind: 'stall', afterBytes: 800_000 } : undefined);
       const { done } = daemon.spawn(['-n', namespace, 'pull', name]);
       const active = async () =>
         JSON.parse((await run('-n', namespace, 'content', 'active', '--format', 'json')).stdout);
-      await until(async () => (await active()).some(({ offset }: { offset: number }) => offset > 300_000));
+      await waitFor('a part', async () => (await active()).some(({ offset }: { offset: number }) => offset > 300_000));
 
       await daemon.crash();
       expect((await done).code).not.toBe(0);
@@ -256,12 +253,12 @@ describeUnless(missingForCli() ?? missingForRegistry())('pull and push', () => {
       const namespace = fresh();
       proxy.plan = ({ url }) => (isBlob(url, layers[0]) ? { kind: 'slow', bytesPerSecond: 100_000 } : undefined);
       const { child, done } = daemon.spawn(['-n', namespace, 'pull', `${proxy.host}/test/interrupted:1`]);
-      await until(() => proxy.requests.some(({ url }) => isBlob(url, layers[0])));
+      await waitFor('the pull', () => proxy.requests.some(({ url }) => isBlob(url, layers[0])));
 
       child.kill('SIGINT');
 
       expect((await done).code).toBe(130);
-      expect(await leases(namespace)).toBe('');
+      await waitFor('the end of the lease', async () => (await leases(namespace)) === '');
       expect((await run('-n', namespace, 'images', 'ls', '-q')).stdout).toBe('');
     },
     TIMEOUT_MS,
@@ -290,9 +287,7 @@ describeUnless(missingForCli() ?? missingForRegistry())('pull and push', () => {
   test(
     'what cannot be reached or found says where and what to do',
     async () => {
-      const nobody = await FaultyProxy.start();
-      const gone = nobody.host;
-      await nobody.close();
+      const gone = '127.0.0.1:1';
 
       expect(await run('pull', `${gone}/test/x:1`)).toMatchObject({ code: 1, stderr: expect.stringContaining(gone) });
       const missing = await run('pull', `${server.host}/test/nothing:1`);

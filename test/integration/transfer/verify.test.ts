@@ -255,9 +255,7 @@ describeUnless(missingForCli() ?? missingForRegistry() ?? peer)('gantry images v
     const [layer = ''] = layers;
     await gantry('images', 'tag', name, 'local.test/copy:1');
     await gantry('images', 'rm', name);
-    const nobody = await FaultyProxy.start();
-    const gone = `${nobody.host}/test/copy:1`;
-    await nobody.close();
+    const gone = '127.0.0.1:1/test/copy:1';
     flip(fileOf(layer));
 
     const alone = await verify(namespace, '--repair', '--from', gone, 'local.test/copy:1');
