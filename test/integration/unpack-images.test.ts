@@ -34,9 +34,12 @@ let containerd: TestDaemon;
 let gantryd: TestDaemon;
 let traps: string;
 let trapPath: string;
+/** The same for both, whose sizes are compared. */
+let storeParent: string;
 
 beforeAll(async () => {
   await installedContainerd();
+  storeParent = parentOfStores();
   traps = mkdtempSync(join(tmpdir(), 'traps-'));
   trapPath = `${traps}:${process.env['PATH']}`;
   for (const name of ['unpigz', 'pigz', 'igzip', 'gzip', 'gunzip', 'zstd', 'unzstd', 'tar'])
@@ -58,10 +61,12 @@ afterEach(async () => {
 }, TIMEOUT_MS);
 
 /** In memory where there is enough: a disk takes minutes for all these files. */
-function storeDirectory(): string {
+function parentOfStores(): string {
   const { bavail, bsize } = statfsSync(MEMORY);
-  return mkdtempSync(join(bavail * bsize > MEMORY_BYTES_MIN ? MEMORY : tmpdir(), 'unpack-'));
+  return bavail * bsize > MEMORY_BYTES_MIN ? MEMORY : tmpdir();
 }
+
+const storeDirectory = () => mkdtempSync(join(storeParent, 'unpack-'));
 
 const ctr = ({ daemon, namespace }: Way, ...args: string[]) =>
   mustRun(['/usr/bin/ctr', '-a', daemon.address, '-n', namespace, ...args], { timeoutMs: TIMEOUT_MS });

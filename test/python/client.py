@@ -33,6 +33,7 @@ from google.protobuf import any_pb2, empty_pb2, field_mask_pb2, timestamp_pb2  #
 
 SNAPSHOTTER = "overlayfs"
 IMAGE = "test/python:latest"
+PROBE = "probe"
 CONTAINER = "from-python"
 LEASE = "python-import"
 CHUNK_BYTES = 64 * 1024
@@ -80,28 +81,36 @@ def main():
 
 def follow_events(client):
     """Collects [topic, detail] pairs of this namespace in a thread; returns the growing list when the stream is open."""
-    topics = []
+    topics, probes = [], []
     request = event_service_pb2.SubscribeRequest(filters=["namespace==" + NAMESPACE])
     stream = client.events.Subscribe(request, metadata=metadata())
 
     def read():
         try:
             for envelope in stream:
-                if envelope.topic != "/content/create":  # Only containerd 2.1 and later, and gantryd.
+                probe = probe_of(envelope)
+                if probe is not None:
+                    probes.append(probe)
+                elif envelope.topic != "/content/create":  # Only containerd 2.1 and later, and gantryd.
                     topics.append([envelope.topic, detail(envelope.event)])
         except grpc.RpcError:
             pass  # The channel closes at the end of the program.
 
     threading.Thread(target=read, daemon=True).start()
-    # A lease causes no event and a label does: repeat one until it is seen, then forget it.
+    # A lease causes no event and an image does: repeat one until it is seen.
     image = types_pb2.Descriptor(media_type="text/plain", digest="sha256:" + "0" * 64, size=1)
-    while not topics:
-        client.call(client.images.Create, images_pb2.CreateImageRequest(image=images_pb2.Image(name="probe", target=image)))
-        client.call(client.images.Delete, images_pb2.DeleteImageRequest(name="probe"))
+    while not probes:
+        client.call(client.images.Create, images_pb2.CreateImageRequest(image=images_pb2.Image(name=PROBE, target=image)))
+        client.call(client.images.Delete, images_pb2.DeleteImageRequest(name=PROBE))
         time.sleep(0.05)
-    time.sleep(0.2)
-    topics.clear()
     return topics
+
+
+def probe_of(envelope):
+    """The name of the image that only tells that the stream is open; None for every other event."""
+    kind = {"/images/create": images_pb2.ImageCreate, "/images/delete": images_pb2.ImageDelete}.get(envelope.topic)
+    name = None if kind is None else kind.FromString(envelope.event.value).name
+    return name if name == PROBE else None
 
 
 def detail(event):

@@ -183,13 +183,15 @@ export function lifecycleCases(command: () => OciCommand): void {
   describe('pause and resume', () => {
     test('freeze the processes and let them go on', async () => {
       const id = await command().running(['sh', '-c', 'while :; do echo >> /ticks; sleep 0.01; done']);
+      const ticks = join(command().bundle.rootfs, 'ticks');
+      await waitFor('the first tick', () => existsSync(ticks));
       await command().must('pause', id);
       expect((await command().state(id)).status).toBe('paused');
-      const before = readFileSync(join(command().bundle.rootfs, 'ticks')).length;
+      const before = readFileSync(ticks).length;
       await command().must('resume', id);
 
       expect((await command().state(id)).status).toBe('running');
-      await waitFor('a tick', () => readFileSync(join(command().bundle.rootfs, 'ticks')).length > before);
+      await waitFor('a tick', () => readFileSync(ticks).length > before);
     });
   });
 

@@ -65,6 +65,11 @@ export class RegistryServer {
 
   /** Starts it again after kill(), on the port and with the storage that it had. */
   async resume(): Promise<void> {
+    await waitFor('docker-registry to listen', () => this.#listen(), START_TIMEOUT_MS);
+  }
+
+  /** False when another process has the port for a moment. */
+  async #listen(): Promise<boolean> {
     const file = path.join(this.directory, 'config.yml');
     fs.writeFileSync(file, this.#config.replace('@PORT@', String(this.#port)));
     const [program, ...args] = this.#command;
@@ -74,14 +79,17 @@ export class RegistryServer {
     child.stderr.setEncoding('utf8').on('data', (text: string) => {
       if (log.length < 1 << 20) log += text;
     });
-    this.#port = await waitFor(
-      'docker-registry to listen',
+    const isTaken = () => log.includes('address already in use');
+    const port = await waitFor(
+      'docker-registry to say where it listens',
       () => {
-        if (child.exitCode !== null) throw new Error(`docker-registry has ended: ${log}`);
-        return Number(/listening on 127\.0\.0\.1:(\d+)/.exec(log)?.[1] ?? 0) || undefined;
+        if (child.exitCode !== null && !isTaken()) throw new Error(`docker-registry has ended: ${log}`);
+        return isTaken() ? 0 : Number(/listening on 127\.0\.0\.1:(\d+)/.exec(log)?.[1] ?? 0) || undefined;
       },
       START_TIMEOUT_MS,
     );
+    if (port !== 0) this.#port = port;
+    return port !== 0;
   }
 
   /** As a crash would. Idempotent. */

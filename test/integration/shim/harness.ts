@@ -25,6 +25,7 @@ import { TaskService } from '../../../proto/generated/containerd.task.v2';
 import type { Any } from '../../../proto/generated/google.protobuf';
 import { TtrpcClient } from '../../../proto/ttrpc/client';
 import { serveTtrpc, type TtrpcServer, ttrpcService } from '../../../proto/ttrpc/server';
+import { killIfThere } from '../../setup/leftovers';
 
 export const REFERENCE_SHIM = '/usr/bin/containerd-shim-runc-v2';
 export const OUR_SHIM = resolve(__dirname, '../../../dist/bin/containerd-shim-gantry-v1');
@@ -228,7 +229,7 @@ export class Host {
     for (const client of this.#clients) {
       if (!client.isClosed) {
         const pid = (await client.call(TaskService.connect, { id: 'x' }).catch(() => undefined))?.shimPid ?? 0;
-        if (pid > 1) process.kill(pid, 'SIGKILL');
+        if (pid > 1) killIfThere(pid);
       }
       client.close();
     }

@@ -69,7 +69,7 @@ export function taskLife(bench: TaskBench): void {
     });
     await task.run({ stdout: out.path, stderr: fifo('err', 'read').path });
     await wait(task);
-    const pid = Number(out.text.trim());
+    const pid = await poll('its pid', () => Number(/^(\d+)\n/.exec(out.text)?.[1] ?? 0) || undefined);
     expect(pid).toBeGreaterThan(1);
 
     await poll('the orphan to die', () => !isAlive(pid));

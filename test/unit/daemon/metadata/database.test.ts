@@ -289,7 +289,7 @@ describe('checkpoints', () => {
       add(db, `n${index}`.padEnd(3000, 'x'));
       await db.durable();
     }
-    const deadline = Date.now() + 20_000;
+    const deadline = Date.now() + 60_000;
     while (!existsSync(path) || statSync(path).size < 400 * 3000) {
       if (Date.now() > deadline) throw new Error('the database file was never written');
       add(db, `more${Date.now()}${Math.random()}`.padEnd(3000, 'x'));

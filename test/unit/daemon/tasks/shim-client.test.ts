@@ -11,7 +11,7 @@ import { serveTtrpc, type TtrpcServer, ttrpcService } from '../../../../proto/tt
 describe('ShimClient', () => {
   let directory: string;
   let server: TtrpcServer | undefined;
-  const signal = AbortSignal.timeout(10_000);
+  const signal = AbortSignal.timeout(120_000);
 
   beforeEach(() => {
     directory = mkdtempSync(join(tmpdir(), 'gantry-shim-client-'));

@@ -14,6 +14,7 @@ import {
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { refusalOf } from '../../../../daemon/trust/verifiers';
+import { isAlive } from '../../../integration/shim/harness';
 import { waitFor } from '../../../setup/command';
 
 const DIGEST = `sha256:${'a'.repeat(64)}`;
@@ -49,8 +50,6 @@ function judge({ timeoutMs = WAIT_MS, maxVerifiers = 10, signal = new AbortContr
 }
 
 const file = (name: string) => join(directory, name);
-const isAlive = (pid: number) =>
-  existsSync(`/proc/${pid}`) && !/^State:\s+Z/m.test(readFileSync(`/proc/${pid}/status`, 'utf8'));
 
 describe('refusalOf()', () => {
   it('tells each verifier what the protocol says, and nothing else', async () => {
