@@ -42,6 +42,8 @@ interface Thread {
   readonly worker: Worker;
   pending: PendingJob | undefined;
   idleTimer: NodeJS.Timeout | undefined;
+  /** Was told to end, which takes a moment: it takes no job any more. */
+  isEnding: boolean;
 }
 
 export class UnpackPool {
@@ -84,7 +86,7 @@ export class UnpackPool {
 
   #next(): void {
     if (this.#queue.length === 0) return;
-    const idle = [...this.#threads].find((thread) => thread.pending === undefined);
+    const idle = [...this.#threads].find((thread) => thread.pending === undefined && !thread.isEnding);
     if (idle === undefined && this.#threads.size >= WORKERS_MAX) return;
     const pending = this.#queue.shift() as PendingJob;
     if (Atomics.load(new Int32Array(pending.job.stop), 0) !== 0) {
@@ -101,7 +103,7 @@ export class UnpackPool {
 
   #start(): Thread {
     const worker = new Worker(workerFile(), { resourceLimits: { maxOldGenerationSizeMb: HEAP_MIB_MAX } });
-    const thread: Thread = { worker, pending: undefined, idleTimer: undefined };
+    const thread: Thread = { worker, pending: undefined, idleTimer: undefined, isEnding: false };
     this.#threads.add(thread);
     worker.on('message', (result: UnpackResult) => this.#settle(thread, result));
     worker.on('error', (error) => this.#fail(thread, error));
@@ -118,7 +120,10 @@ export class UnpackPool {
         result.errorKind === undefined ? unknown(result.message) : new ApiError(result.errorKind, result.message),
       );
     thread.worker.unref();
-    thread.idleTimer = setTimeout(() => void thread.worker.terminate(), IDLE_MS).unref();
+    thread.idleTimer = setTimeout(() => {
+      thread.isEnding = true;
+      void thread.worker.terminate();
+    }, IDLE_MS).unref();
     this.#next();
   }
 
