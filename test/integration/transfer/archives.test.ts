@@ -177,10 +177,10 @@ describeUnless(
       const gzip = readFileSync(file('piped.tar.gz'));
       expect(gunzipSync(gzip).equals(first)).toBe(true);
       for (const bytes of [gzip, zstdCompressSync(first)]) {
-        const { code, stdout } = await daemon.pipe(bytes, '-n', newNamespace(), 'images', 'import', '-');
-        expect({ code, stdout }).toEqual({
+        expect(await daemon.pipe(bytes, '-n', newNamespace(), 'images', 'import', '-')).toEqual({
           code: 0,
           stdout: expect.stringContaining('library/busybox:latest sha256:'),
+          stderr: '',
         });
       }
     },
