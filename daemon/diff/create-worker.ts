@@ -1,10 +1,10 @@
-// Worker thread: writes one layer from what a snapshot changed, and hands it to the main thread in pieces. It waits when
-// the main thread is behind.
+// Worker thread: writes one layer at a time from what a snapshot changed, and hands it to the main thread in pieces. It
+// waits when the main thread is behind.
 
 import { createHash } from 'node:crypto';
 import { Readable, Writable } from 'node:stream';
 import { pipeline } from 'node:stream/promises';
-import { type MessagePort, parentPort, workerData } from 'node:worker_threads';
+import { type MessagePort, parentPort } from 'node:worker_threads';
 import { createGzip, createZstdCompress } from 'node:zlib';
 import { type ErrorKind, errorKind, messageOf } from '../../proto/errors';
 import { treeChanges, upperChanges } from './changes';
@@ -22,7 +22,10 @@ export interface CreateJob {
   readonly epochSeconds: number | undefined;
 }
 
-/** Each piece is answered with any message when it has been stored. */
+/** One job at a time, and word that a piece of it has been stored. */
+export type CreateRequest = CreateJob | 'stored';
+
+/** After a piece it waits for that word; the others end the job. */
 export type CreateMessage =
   | { readonly piece: Uint8Array }
   | { readonly uncompressedDigest: string }
@@ -69,15 +72,12 @@ async function create({ source, compression, epochSeconds }: CreateJob, port: Me
   return `sha256:${hash.digest('hex')}`;
 }
 
-if (parentPort !== null) {
+parentPort?.on('message', (request: CreateRequest) => {
   const port = parentPort;
-  create(workerData as CreateJob, port)
-    .then(
-      (uncompressedDigest): CreateMessage => ({ uncompressedDigest }),
-      (error: unknown): CreateMessage => ({ errorKind: errorKind(error), message: messageOf(error) }),
-    )
-    .then((message) => {
-      port.postMessage(message);
-      port.close();
-    });
-}
+  if (request === 'stored' || port === null) return;
+  create(request, port).then(
+    (uncompressedDigest) => port.postMessage({ uncompressedDigest } satisfies CreateMessage),
+    (error: unknown) =>
+      port.postMessage({ errorKind: errorKind(error), message: messageOf(error) } satisfies CreateMessage),
+  );
+});

@@ -1,17 +1,17 @@
 // Diff.Diff: a layer blob from what lies between two lists of mounts.
 
 import { randomBytes } from 'node:crypto';
-import { existsSync, mkdtempSync, rmdirSync } from 'node:fs';
+import { mkdtempSync, rmdirSync } from 'node:fs';
 import { join } from 'node:path';
-import { Worker } from 'node:worker_threads';
-import { ApiError, isAlreadyExists, resourceExhausted, unknown } from '../../proto/errors';
+import { isAlreadyExists, resourceExhausted } from '../../proto/errors';
 import type { Descriptor } from '../../proto/generated/containerd.types';
 import { nowNs } from '../../proto/time';
 import type { Mount } from '../../runtime-native/index';
 import type { ContentStore } from '../content/store';
 import type { Writer } from '../content/writer';
 import { UNCOMPRESSED_LABEL } from '../metadata/blob-store';
-import type { CreateJob, CreateMessage, DiffSource } from './create-worker';
+import { createInThread } from './create-thread';
+import type { DiffSource } from './create-worker';
 import { createdMediaType } from './media-types';
 import { optionOf, splitLowers, withMount } from './mounts';
 
@@ -54,7 +54,7 @@ export async function createLayer(deps: CreateDeps, options: CreateOptions): Pro
     try {
       await writer.reset();
       const uncompressed = await withSource(deps.mountDirectory, options, (source) =>
-        fill(writer, { source, compression, epochSeconds }, signal),
+        createInThread(writer, { source, compression, epochSeconds }, signal),
       );
       const digest = writer.digest();
       const size = writer.status.offsetBytes;
@@ -127,43 +127,10 @@ function toReadOnly(mount: Mount): Mount {
   return { ...mount, options: [...others, `lowerdir=${upper}:${lowers}`, 'ro'] };
 }
 
-/** Runs the worker and stores its pieces. Returns the digest of the uncompressed archive. */
-function fill(writer: Writer, job: CreateJob, signal: AbortSignal): Promise<string> {
-  return new Promise((resolve, reject) => {
-    const worker = new Worker(workerFile(), { workerData: job });
-    const fail = (error: unknown) => {
-      reject(error);
-      void worker.terminate();
-    };
-    const abort = () => fail(signal.reason);
-    if (signal.aborted) abort();
-    signal.addEventListener('abort', abort, { once: true });
-    worker.on('message', (message: CreateMessage) => {
-      if ('piece' in message) writer.append(message.piece).then(() => worker.postMessage('stored'), fail);
-      else if ('uncompressedDigest' in message) resolve(message.uncompressedDigest);
-      else
-        reject(
-          message.errorKind === undefined ? unknown(message.message) : new ApiError(message.errorKind, message.message),
-        );
-    });
-    worker.once('error', fail);
-    worker.once('exit', () => {
-      signal.removeEventListener('abort', abort);
-      reject(unknown('the thread that creates the layer has ended'));
-    });
-  });
-}
-
 function isBind({ options }: Mount): boolean {
   return options.some((option) => option === 'bind' || option === 'rbind');
 }
 
 function isEqual(left: readonly string[], right: readonly string[] | undefined): boolean {
   return right !== undefined && left.length === right.length && left.every((path, index) => path === right[index]);
-}
-
-/** The compiled worker, also for code that runs from the sources. */
-function workerFile(): string {
-  const compiled = join(__dirname, 'create-worker.js');
-  return existsSync(compiled) ? compiled : join(__dirname, '../../dist/daemon/diff/create-worker.js');
 }

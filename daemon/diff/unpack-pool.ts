@@ -15,7 +15,8 @@ import type { UnpackJob, UnpackResult } from './unpack-worker';
 const WORKERS_MAX = Math.max(1, Math.min(2, availableParallelism()));
 /** Layers that wait for a thread. */
 const QUEUE_MAX = 256;
-const IDLE_MS = 1000;
+/** Longer than a step of a build. */
+const IDLE_MS = 5000;
 /** Heap of a thread; data is outside of it. */
 const HEAP_MIB_MAX = 256;
 
