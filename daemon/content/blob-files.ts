@@ -1,8 +1,8 @@
 // The files of the content store under one root: blobs/ALGORITHM/HEX (complete, durable, read-only), ingest/NAME/data
 // (being written) and trash/ (being removed). It knows nothing of namespaces; which files count is decided by records.
 
-import { renameSync } from 'node:fs';
-import { mkdir, opendir, readdir, rename, rm, stat } from 'node:fs/promises';
+import { renameSync, rmdirSync, statSync } from 'node:fs';
+import { mkdir, opendir, readdir, rm, stat } from 'node:fs/promises';
 import { join } from 'node:path';
 import { isErrno } from '../../proto/errors';
 import { DirectorySync } from './directory-sync';
@@ -64,13 +64,8 @@ export class BlobFiles {
   }
 
   /** Undefined when there is no such file. */
-  async sizeBytes(digest: string): Promise<number | undefined> {
-    try {
-      return (await stat(this.blobPath(digest))).size;
-    } catch (error) {
-      if (isErrno(error, 'ENOENT')) return undefined;
-      throw error;
-    }
+  sizeBytes(digest: string): number | undefined {
+    return statSync(this.blobPath(digest), { throwIfNoEntry: false })?.size;
   }
 
   /** From now on the file does not count as the blob, and the next commit of the digest replaces it. */
@@ -79,8 +74,8 @@ export class BlobFiles {
   }
 
   /** Whether there is a file of this size that is not known to be damaged. */
-  async isIntact(digest: string, sizeBytes: number): Promise<boolean> {
-    return !this.#damaged.has(digest) && (await this.sizeBytes(digest)) === sizeBytes;
+  isIntact(digest: string, sizeBytes: number): boolean {
+    return !this.#damaged.has(digest) && this.sizeBytes(digest) === sizeBytes;
   }
 
   /** While a digest is pinned, sweepBlobs() leaves its file alone. Returns the undo. */
@@ -100,9 +95,9 @@ export class BlobFiles {
    */
   async place(ingestName: string, digest: string, sizeBytes: number): Promise<void> {
     try {
-      if (!(await this.isIntact(digest, sizeBytes))) {
+      if (!this.isIntact(digest, sizeBytes)) {
         const path = this.blobPath(digest);
-        await rename(dataPath(this.ingestDirectory(ingestName)), path);
+        renameSync(dataPath(this.ingestDirectory(ingestName)), path);
         this.opened.forget(path);
         this.#damaged.delete(digest);
       }
@@ -118,7 +113,12 @@ export class BlobFiles {
   }
 
   async removeIngest(name: string): Promise<void> {
-    await rm(this.ingestDirectory(name), { recursive: true, force: true });
+    const directory = this.ingestDirectory(name);
+    try {
+      rmdirSync(directory); // A commit has moved the data away.
+    } catch {
+      await rm(directory, { recursive: true, force: true });
+    }
   }
 
   /**

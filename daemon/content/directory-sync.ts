@@ -1,6 +1,7 @@
 // Makes directory entries durable. Callers of the same moment share one fsync of the directory.
 
-import { open } from 'node:fs/promises';
+import { closeSync, fsync, openSync } from 'node:fs';
+import { promisify } from 'node:util';
 
 export class DirectorySync {
   readonly #path: string;
@@ -30,10 +31,10 @@ export class DirectorySync {
 }
 
 async function fsyncDirectory(path: string): Promise<void> {
-  const handle = await open(path, 'r');
+  const fd = openSync(path, 'r');
   try {
-    await handle.sync();
+    await promisify(fsync)(fd);
   } finally {
-    await handle.close();
+    closeSync(fd);
   }
 }

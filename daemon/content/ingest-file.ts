@@ -1,7 +1,9 @@
 // The bytes of one ingest: an append-only file with a running digest. It knows nothing of namespaces, records or
-// locks; the caller holds the only instance for a directory. After any failed write the file is as before it.
+// locks; the caller holds the only instance for a directory. After any failed write the file is as before it. What needs no
+// disk is done in place: a blob of a few kilobytes would wait longer for threads than for its sync.
 
-import { type FileHandle, mkdir, open } from 'node:fs/promises';
+import { constants, fchmodSync, fstatSync, mkdirSync, writeSync } from 'node:fs';
+import { type FileHandle, open } from 'node:fs/promises';
 import { join } from 'node:path';
 import { setImmediate } from 'node:timers/promises';
 import { failedPrecondition, isErrno, messageOf, resourceExhausted } from '../../proto/errors';
@@ -11,6 +13,8 @@ import { type DigestAlgorithm, Hasher } from './hasher';
 const REHASH_BYTES = 512 << 10;
 /** Unsynced bytes after which writing back starts in the background, so that the commit's sync has little left. */
 const FLUSH_BYTES = 16 << 20;
+/** Blobs up to here are written in place; what is larger may have to wait for the disk, and is written by a thread. */
+const WRITE_SYNC_BYTES_MAX = 64 << 10;
 const BLOB_MODE = 0o444;
 
 export class IngestFile {
@@ -33,9 +37,9 @@ export class IngestFile {
   /** Creates the directory and its data file, or resumes them: existing bytes are hashed again, in slices. */
   static async open(directory: string, algorithm: DigestAlgorithm): Promise<IngestFile> {
     try {
-      await mkdir(directory, { recursive: true, mode: 0o755 });
+      mkdirSync(directory, { recursive: true, mode: 0o755 });
       const path = dataPath(directory);
-      const handle = await openReadWrite(path);
+      const handle = await open(path, constants.O_RDWR | constants.O_CREAT, 0o644);
       const file = new IngestFile(path, handle, new Hasher(algorithm));
       try {
         await file.#resume();
@@ -135,6 +139,8 @@ export class IngestFile {
 
   async #resume(): Promise<void> {
     const handle = this.#opened();
+    this.#sizeBytes = 0;
+    if (fstatSync(handle.fd).size === 0) return;
     const buffer = Buffer.allocUnsafe(REHASH_BYTES);
     let position = 0;
     for (;;) {
@@ -161,7 +167,7 @@ export class IngestFile {
 /** Makes an open file durable and read-only. */
 export async function sealFile(handle: FileHandle, path: string): Promise<void> {
   try {
-    await handle.chmod(BLOB_MODE);
+    fchmodSync(handle.fd, BLOB_MODE);
     await handle.sync();
   } catch (error) {
     throw explainFullDisk(error, `sync ingest ${path}`);
@@ -178,19 +184,13 @@ export function explainFullDisk(error: unknown, what: string): unknown {
   return resourceExhausted(`${what}: no space left on device`, { cause: new Error(messageOf(error)) });
 }
 
-async function openReadWrite(path: string): Promise<FileHandle> {
-  try {
-    return await open(path, 'r+');
-  } catch (error) {
-    if (!isErrno(error, 'ENOENT')) throw error;
-    return open(path, 'wx+', 0o644);
-  }
-}
-
 async function writeFully(handle: FileHandle, data: Uint8Array, position: number): Promise<void> {
   let done = 0;
   while (done < data.length) {
-    const { bytesWritten } = await handle.write(data, done, data.length - done, position + done);
-    done += bytesWritten;
+    const rest = data.length - done;
+    done +=
+      position + data.length <= WRITE_SYNC_BYTES_MAX
+        ? writeSync(handle.fd, data, done, rest, position + done)
+        : (await handle.write(data, done, rest, position + done)).bytesWritten;
   }
 }

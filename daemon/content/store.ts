@@ -105,16 +105,16 @@ export class ContentStore {
   }
 
   /** Whether the namespace has a blob, with its bytes as far as they can be told without reading them. */
-  async isStored(namespace: string, digest: string): Promise<boolean> {
+  isStored(namespace: string, digest: string): boolean {
     if (!this.blobs.has(namespace, digest)) return false;
     const { sizeBytes } = this.blobs.get(namespace, digest);
     return this.#files.isIntact(digest, Number(sizeBytes));
   }
 
   /** Puts a blob that isStored() under the lease; false when it is not. @throws NOT_FOUND for an unknown lease */
-  async hold(namespace: string, digest: string, lease: string | undefined): Promise<boolean> {
+  hold(namespace: string, digest: string, lease: string | undefined): boolean {
     const { db } = this.#options;
-    if (!(await this.isStored(namespace, digest)) || !this.blobs.has(namespace, digest)) return false;
+    if (!this.isStored(namespace, digest)) return false;
     db.transaction(() => attachToLease(db, namespace, lease, { type: 'content', id: digest }));
     return true;
   }
@@ -155,7 +155,7 @@ export class ContentStore {
     const ref = checkRef(options.ref);
     if (expected !== '') {
       checkDigest(expected);
-      await this.#refuseExisting(namespace, expected, lease);
+      this.#refuseExisting(namespace, expected, lease);
     }
     const lock = this.#lock(namespace, ref);
     const unlock = () => {
@@ -163,7 +163,7 @@ export class ContentStore {
     };
     const unpin = expected === '' ? () => {} : this.#files.pin(expected);
     try {
-      const shared = await this.#findShared(expected, options.totalBytes ?? 0n);
+      const shared = this.#findShared(expected, options.totalBytes ?? 0n);
       const { record, restart } = this.#openRecord({ ...options, ref }, shared);
       const deps: WriterDeps = {
         ref,
@@ -234,7 +234,7 @@ export class ContentStore {
       const digests = this.blobs.digests(after, LOST_PAGE);
       for (const digest of digests) {
         // What has come since is asked for by name.
-        if (present.has(digest) || (await this.#files.sizeBytes(digest)) !== undefined) continue;
+        if (present.has(digest) || this.#files.sizeBytes(digest) !== undefined) continue;
         for (const namespace of this.blobs.namespacesOf(digest)) lost.push({ namespace, type: 'content', key: digest });
       }
       if (digests.length < LOST_PAGE) return lost;
@@ -261,17 +261,17 @@ export class ContentStore {
   }
 
   /** The lease takes the blob even though the call fails, so that it stays while the client goes on. */
-  async #refuseExisting(namespace: string, digest: string, lease: string | undefined): Promise<void> {
-    if (await this.hold(namespace, digest, lease)) throw alreadyExists(`content ${digest}`);
+  #refuseExisting(namespace: string, digest: string, lease: string | undefined): void {
+    if (this.hold(namespace, digest, lease)) throw alreadyExists(`content ${digest}`);
   }
 
   /** The blob as another namespace has it, when the policy lets this one use it. The caller holds a pin. */
-  async #findShared(digest: string, totalBytes: bigint): Promise<Committed | undefined> {
+  #findShared(digest: string, totalBytes: bigint): Committed | undefined {
     if (digest === '') return undefined;
     if (this.#options.sharing === 'isolated' && !this.blobs.isShareable(digest)) return undefined;
-    const size = await this.#files.sizeBytes(digest);
+    const size = this.#files.sizeBytes(digest);
     if (size === undefined || (totalBytes !== 0n && totalBytes !== BigInt(size))) return undefined;
-    if (!(await this.#files.isIntact(digest, size))) return undefined;
+    if (!this.#files.isIntact(digest, size)) return undefined;
     return { digest, sizeBytes: BigInt(size) };
   }
 

@@ -42,7 +42,7 @@ export interface WriterDeps {
   /** Whether the namespace has the blob already. */
   readonly isRecorded: (digest: string) => boolean;
   /** Whether it has it, and with its bytes. */
-  readonly isStored: (digest: string) => Promise<boolean>;
+  readonly isStored: (digest: string) => boolean;
   /** Records the blob, in one transaction. @throws ALREADY_EXISTS */
   readonly record: (blob: Committed, options: CommitOptions) => void;
   readonly unlock: () => void;
@@ -170,7 +170,7 @@ export async function commitShared(deps: WriterDeps, options: CommitOptions): Pr
   }
   const unpin = files.pin(shared.digest);
   try {
-    if ((await files.sizeBytes(shared.digest)) === undefined) throw notFound(`content ${shared.digest}`);
+    if (files.sizeBytes(shared.digest) === undefined) throw notFound(`content ${shared.digest}`);
     await files.syncBlob(shared.digest);
     deps.record(shared, options);
   } finally {
@@ -189,7 +189,7 @@ export async function placeAndRecord(
   const { directory, files } = deps;
   const unpin = files.pin(blob.digest);
   try {
-    if (!(await deps.isStored(blob.digest))) {
+    if (!deps.isStored(blob.digest)) {
       await seal();
       await place(deps, blob);
     }

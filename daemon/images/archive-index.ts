@@ -128,7 +128,7 @@ async function findCompressed(
   { owner }: ArchiveIndexOptions,
 ): Promise<StoredFile | undefined> {
   const found = content.blobs.findCompressed(owner.namespace, plain);
-  if (found === undefined || !(await content.hold(owner.namespace, found.digest, owner.lease))) return undefined;
+  if (found === undefined || !content.hold(owner.namespace, found.digest, owner.lease)) return undefined;
   const file = await open(content.blobPath(found.digest));
   try {
     const { bytesRead, buffer } = await file.read(Buffer.alloc(MAGIC_BYTES), 0, MAGIC_BYTES, 0);

@@ -200,7 +200,7 @@ class WriteSession {
   async #expect(expected: string): Promise<void> {
     const { namespace, lease } = this.#caller;
     this.#expected = checkDigest(expected);
-    if (!(await this.#content.isStored(namespace, expected))) return;
+    if (!this.#content.isStored(namespace, expected)) return;
     await this.#writer.close();
     await this.#content.abort(namespace, this.#ref, lease);
     throw alreadyExists(`blob with expected digest ${expected} exists`);

@@ -58,7 +58,7 @@ export class Fetcher {
     const { client, reference } = this.#remote;
     const { namespace, signal } = this.#owner;
     const { digest, size: sizeBytes } = blob;
-    const isNew = !(await this.#content.isStored(namespace, digest));
+    const isNew = !this.#content.isStored(namespace, digest);
     const bytes = isNew ? await client.fetchDocument(reference, remoteDescriptor(blob), signal) : Buffer.alloc(0);
     const source = async function* () {
       yield bytes;
