@@ -36,10 +36,10 @@ export class LayerApplier implements TarHandler {
     this.#run(() => this.#unpacker.setData(chunk));
   }
 
-  /** Executes what is pending of the chunk, which may be reused afterwards. */
+  /** Submits what is pending of the chunk, which may be reused afterwards. */
   endChunk(): void {
     this.#emitPiece(false);
-    this.#run(() => this.#unpacker.flush());
+    this.#run(() => this.#unpacker.submit());
   }
 
   entry(entry: TarEntry): void {

@@ -9,8 +9,8 @@ import type { UnpackTarget } from '../../runtime-native/layers/unpack';
 import type { UnpackJob, UnpackResult } from './unpack-worker';
 
 /**
- * Layers unpacked at the same time. Each has a thread of its own, one that decompresses for it, and up to 40 MiB: with
- * more the daemon would need more than 200 MiB.
+ * Layers unpacked at the same time. Each has a thread of its own, one that decompresses for it and one that makes its
+ * files, and up to 40 MiB: with more the daemon would need more than 200 MiB.
  */
 const WORKERS_MAX = Math.max(1, Math.min(2, availableParallelism()));
 /** Layers that wait for a thread. */

@@ -217,7 +217,7 @@ static int run_directory_times(struct unpack *u, const struct batch *b, const st
 	return error;
 }
 
-static int run(struct unpack *u, const struct batch *b, const struct operation *op)
+int unpack_run(struct unpack *u, const struct batch *b, const struct operation *op)
 {
 	switch (op->kind) {
 	case REGULAR:
@@ -247,6 +247,8 @@ struct unpack *gantry_unpack_open(const char *root, uint32_t whiteouts, int32_t 
 		return NULL;
 	u->file = u->parent = -1;
 	u->whiteouts = whiteouts;
+	pthread_mutex_init(&u->executor.lock, NULL);
+	pthread_cond_init(&u->executor.changed, NULL);
 	u->root = open(root, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
 	*error = u->root < 0 ? -errno : 0;
 	if (u->root >= 0)
@@ -273,22 +275,10 @@ void gantry_unpack_unknown_lowers(struct unpack *u)
 	u->lowers_unknown = true;
 }
 
-/* Runs operations in order until one fails; *done counts those that succeeded. Blocking. */
-int gantry_unpack_run(struct unpack *u, const void *operations, uint32_t count, const void *strings,
-		      const void *data, uint32_t *done)
-{
-	struct batch b = {.strings = strings, .data = data};
-	const struct operation *op = operations;
-	for (*done = 0; *done < count; ++*done) {
-		int error = run(u, &b, &op[*done]);
-		if (error)
-			return error;
-	}
-	return 0;
-}
-
+/* Waits for the batch that runs. */
 void gantry_unpack_close(struct unpack *u)
 {
+	unpack_end_executor(&u->executor);
 	for (uint32_t i = 0; i < u->lower_count; i++)
 		close(u->lowers[i]);
 	if (u->file >= 0)

@@ -3,6 +3,7 @@
 #define GANTRY_UNPACK_H
 
 #include <limits.h>
+#include <pthread.h>
 #include <stdbool.h>
 #include <stdint.h>
 #include <sys/stat.h>
@@ -26,6 +27,20 @@ struct batch {
 	const uint8_t *data;
 };
 
+/* The thread that executes batches, and the batch that it has: a copy, because whoever made it goes on. */
+struct executor {
+	pthread_t thread;
+	pthread_mutex_t lock;
+	pthread_cond_t changed;
+	bool started, busy, ending;
+	uint8_t *buffer;
+	size_t capacity;
+	const struct operation *operations;
+	struct batch batch;
+	uint32_t count, done;
+	int result;
+};
+
 struct unpack {
 	int root, file, parent;
 	/* Of file, as it was made. */
@@ -40,7 +55,13 @@ struct unpack {
 	int lowers[LOWERS_MAX];
 	/* There may be layers below that are not unpacked yet. */
 	bool lowers_unknown;
+	struct executor executor;
 };
+
+/* Executes an operation. 0 or -errno. */
+int unpack_run(struct unpack *u, const struct batch *b, const struct operation *op);
+/* Ends the thread when its batch is done. */
+void unpack_end_executor(struct executor *e);
 
 /* Opens a path inside root: links and ".." lead nowhere else. The descriptor or -errno. */
 int unpack_open_in(int root, const char *path, uint64_t flags);

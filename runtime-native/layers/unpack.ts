@@ -90,15 +90,17 @@ interface Functions {
   readonly open: NativeFunction;
   readonly lower: NativeFunction;
   readonly unknownLowers: NativeFunction;
-  readonly run: NativeFunction;
+  readonly start: NativeFunction;
+  readonly wait: NativeFunction;
   readonly close: NativeFunction;
 }
 
 let functions: Functions | undefined;
 
 /**
- * Collects operations and executes them in order, when the buffers are full or at flush(). Blocks; for worker threads.
- * Errors are those of the file system, with the entry's name as `path`.
+ * Collects operations and has them executed in order, on a thread of its own: one batch while the next is collected.
+ * Waits block; for worker threads. Errors are those of the file system, with the entry's name as `path`; they come up to a
+ * batch later.
  */
 export class Unpacker {
   readonly #native: Functions;
@@ -106,6 +108,8 @@ export class Unpacker {
   readonly #done = new Uint32Array(1);
   #strings = Buffer.allocUnsafe(STRINGS_BYTES);
   #paths: string[] = [];
+  /** Of the batch that runs. */
+  #runningPaths: readonly string[] = [];
   #count = 0;
   #stringsEnd = 0;
   #data: Uint8Array = NO_DATA;
@@ -130,9 +134,9 @@ export class Unpacker {
     }
   }
 
-  /** Sets the bytes that following pieces refer to. Executes what refers to the bytes before. */
+  /** Sets the bytes that following pieces refer to, until submit() or flush(). */
   setData(data: Uint8Array): void {
-    this.flush();
+    this.submit();
     this.#data = data;
   }
 
@@ -184,16 +188,29 @@ export class Unpacker {
     this.#setAttributes(this.#add(KIND.directoryTimes, path), { ...attributes, xattrs: [] });
   }
 
-  /** Executes what was collected. @throws the error of the first operation that failed; those after it are dropped */
-  flush(): void {
+  /**
+   * Begins to execute what was collected, which may be overwritten from then on.
+   * @throws the error of the first operation that failed in the batch before; those after it are dropped
+   */
+  submit(): void {
     if (this.#count === 0 || this.#context === undefined) return;
-    const [count, paths] = [this.#count, this.#paths];
+    this.#wait(this.#context);
+    const [context, count, strings, data] = [this.#context, this.#count, this.#strings, this.#data];
+    this.#runningPaths = this.#paths;
     this.#count = 0;
     this.#paths = [];
+    const stringsBytes = this.#stringsEnd;
     this.#stringsEnd = 0;
-    const { run } = this.#native;
-    const result = run(this.#context, this.#words, count, this.#strings, this.#data, this.#done) as number;
-    if (result < 0) throw systemError(result, 'unpack', fromBytes(paths[this.#done[0] ?? 0] ?? ''));
+    const { start } = this.#native;
+    const result = start(context, this.#words, count, strings, stringsBytes, data, data.length) as number;
+    if (result < 0) throw systemError(result, 'unpack', fromBytes(this.#runningPaths[0] ?? ''));
+  }
+
+  /** Executes what was collected. @throws as submit() */
+  flush(): void {
+    if (this.#context === undefined) return;
+    this.submit();
+    this.#wait(this.#context);
   }
 
   /** Closes all descriptors; drops what was not executed. */
@@ -202,8 +219,13 @@ export class Unpacker {
     this.#context = undefined;
   }
 
+  #wait(context: bigint): void {
+    const result = this.#native.wait(context, this.#done) as number;
+    if (result < 0) throw systemError(result, 'unpack', fromBytes(this.#runningPaths[this.#done[0] ?? 0] ?? ''));
+  }
+
   #add(kind: number, path: string, link = ''): number {
-    if (this.#count === OPERATIONS_MAX) this.flush();
+    if (this.#count === OPERATIONS_MAX) this.submit();
     this.#reserve(path.length + link.length + 2);
     const at = this.#count++ * OPERATION_WORDS;
     this.#words.fill(0, at, at + OPERATION_WORDS);
@@ -246,9 +268,9 @@ export class Unpacker {
     return at;
   }
 
-  /** Room for the names of the next operation; executes the ones before when there is none. */
+  /** Room for the names of the next operation; submits the ones before when there is none. */
   #reserve(bytes: number): void {
-    if (this.#stringsEnd + bytes > this.#strings.length) this.flush();
+    if (this.#stringsEnd + bytes > this.#strings.length) this.submit();
     this.#grow(bytes);
   }
 
@@ -271,9 +293,11 @@ function native(): Functions {
     open: library.func('void *gantry_unpack_open(const char *root, uint32_t whiteouts, void *error)'),
     lower: library.func('int gantry_unpack_lower(void *unpack, const char *path)'),
     unknownLowers: library.func('void gantry_unpack_unknown_lowers(void *unpack)'),
-    run: library.func(
-      'int gantry_unpack_run(void *unpack, void *operations, uint32_t count, void *strings, void *data, void *done)',
+    start: library.func(
+      'int gantry_unpack_start(void *unpack, void *operations, uint32_t count, void *strings, uint32_t stringsBytes, ' +
+        'void *data, uint32_t dataBytes)',
     ),
+    wait: library.func('int gantry_unpack_wait(void *unpack, void *done)'),
     close: library.func('void gantry_unpack_close(void *unpack)'),
   };
   return functions;
