@@ -1,5 +1,6 @@
 /* Reads all extended attributes of a path, which Node cannot. */
 #include <errno.h>
+#include <linux/limits.h>
 #include <stdint.h>
 #include <stdlib.h>
 #include <string.h>
@@ -29,10 +30,11 @@ int gantry_xattrs(const char *path, uint8_t *out, uint32_t room)
 	ssize_t size = llistxattr(path, NULL, 0);
 	if (size <= 0)
 		return size == 0 || errno == ENOTSUP ? 0 : -errno;
-	char *names = malloc(size);
+	/* There may be more by now. */
+	char *names = malloc(XATTR_LIST_MAX);
 	if (names == NULL)
 		return -ENOMEM;
-	size = llistxattr(path, names, size);
+	size = llistxattr(path, names, XATTR_LIST_MAX);
 	int used = size < 0 ? -errno : 0;
 	for (char *name = names; used >= 0 && name < names + size; name += strlen(name) + 1) {
 		int added = add_xattr(path, name, out + used, room - used);
