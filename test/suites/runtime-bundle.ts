@@ -20,7 +20,7 @@ import { needsFile, needsRoot } from '../setup/needs';
 const BUSYBOX = ['/bin/busybox', '/usr/bin/busybox'].find((path) => existsSync(path));
 const APPLETS = (
   'sh echo cat ls true false sleep id env pwd stat mount umount mkdir touch hostname kill ps grep head dd rm ln chmod ' +
-  'readlink stty tty mknod ip wc tr cut ulimit sync dmesg test tail seq trap date nc yes mkfifo'
+  'readlink stty tty mknod ip wc tr cut ulimit sync dmesg test tail seq trap date nc yes mkfifo find'
 ).split(' ');
 const DIRECTORIES = ['bin', 'dev', 'etc', 'proc', 'sys', 'tmp', 'root', 'home', 'mnt', 'run', 'var'];
 const CAPABILITIES =
