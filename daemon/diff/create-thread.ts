@@ -59,7 +59,7 @@ class CreateThread {
   #take(message: CreateMessage): void {
     // What it was doing when it was told to end.
     if (this.#pending === undefined) return;
-    const { writer, resolve, reject } = this.#pending;
+    const { writer, resolve } = this.#pending;
     if ('piece' in message) {
       writer.append(message.piece).then(
         () => this.#send('stored'),
@@ -67,12 +67,14 @@ class CreateThread {
       );
       return;
     }
-    this.#rest();
-    if ('uncompressedDigest' in message) resolve(message.uncompressedDigest);
-    else
-      reject(
-        message.errorKind === undefined ? unknown(message.message) : new ApiError(message.errorKind, message.message),
-      );
+    if ('uncompressedDigest' in message) {
+      this.#rest();
+      resolve(message.uncompressedDigest);
+      return;
+    }
+    // The answer to a piece of the job that has failed may be on its way, and would be taken for that to a piece of the next.
+    const { errorKind, message: words } = message;
+    this.#end(errorKind === undefined ? unknown(words) : new ApiError(errorKind, words));
   }
 
   #rest(): void {
