@@ -1,6 +1,8 @@
 /* Device nodes, links and directories inside the root. */
 #include "init.h"
 
+#define REPLACE_TRIES 100
+
 #define AT_SYMLINK_NOFOLLOW_FLAG 0x100
 
 static u64 device_number(u32 major, u32 minor)
@@ -32,10 +34,15 @@ OPERATION(op_symlink)
 
 	if (dir < 0)
 		return dir;
-	if (op->flags & LINK_REPLACE)
-		result = SYS3(unlinkat, dir, name, 0);
-	if (!result || result == -ENOENT)
-		result = SYS3(symlinkat, text_of(op, 0), dir, name);
+	/* Another container with the same root directory may make its link in between. */
+	for (int tries = 0; tries < REPLACE_TRIES; tries++) {
+		if (op->flags & LINK_REPLACE)
+			result = SYS3(unlinkat, dir, name, 0);
+		if (!result || result == -ENOENT)
+			result = SYS3(symlinkat, text_of(op, 0), dir, name);
+		if (result != -EEXIST || !(op->flags & LINK_REPLACE))
+			break;
+	}
 	close_fd(dir);
 	return result == -EEXIST && !(op->flags & LINK_REPLACE) ? 0 : result;
 }
