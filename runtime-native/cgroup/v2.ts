@@ -147,7 +147,8 @@ export class CgroupV2 implements Cgroup {
       tryWriteControl(join(this.path, 'cgroup.kill'), '1');
       return true;
     } catch (error) {
-      if (isErrno(error, 'ENOENT')) return readControl(this.path, 'cgroup.procs') === undefined;
+      // ENODEV: removed since it was opened, by systemd, say.
+      if (isErrno(error, 'ENOENT', 'ENODEV')) return readControl(this.path, 'cgroup.procs') === undefined;
       throw error;
     }
   }
