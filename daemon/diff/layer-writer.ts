@@ -3,8 +3,7 @@
 
 import { closeSync, readSync } from 'node:fs';
 import type { Change } from './changes';
-import { type HeaderFields, writeHeader } from './tar-header-writer';
-import { paddingOf } from './tar-pax';
+import { type HeaderFields, paddingOf, writeHeader } from './tar-header-writer';
 import type { Node } from './tree-walk';
 
 export interface LayerWriterOptions {

@@ -1,12 +1,9 @@
 // Headers of tar archives as Go's archive/tar writes them in PAX format: ustar fields, and an extended header only for
 // what does not fit into them. Names are bytes as latin1 strings.
 
-import { BLOCK_BYTES } from './tar-header';
-import { paddingOf } from './tar-pax';
-
 export interface HeaderFields {
   readonly name: string;
-  /** One character, as in tar-reader.ts. */
+  /** One character. */
   readonly typeFlag: string;
   readonly linkName?: string;
   readonly mode: number;
@@ -19,10 +16,16 @@ export interface HeaderFields {
   readonly xattrs?: readonly (readonly [name: string, value: string])[];
 }
 
+const BLOCK_BYTES = 512;
 const NAME_BYTES = 100;
 const ID_MAX = 0o7777777;
 const SIZE_MAX = 0o77777777777;
 const PLAIN = /^[ -~]*$/;
+
+/** Bytes that a stored size takes in the archive, without the size itself. */
+export function paddingOf(size: number): number {
+  return (BLOCK_BYTES - (size % BLOCK_BYTES)) % BLOCK_BYTES;
+}
 
 /** The header blocks of an entry, extended header first where one is needed. */
 export function writeHeader(fields: HeaderFields): Buffer {

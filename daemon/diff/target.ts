@@ -4,7 +4,7 @@
 import { isAbsolute } from 'node:path';
 import { failedPrecondition, invalidArgument } from '../../proto/errors';
 import type { Mount } from '../../runtime-native/index';
-import type { UnpackTarget } from '../../runtime-native/layers/unpack';
+import type { UnpackTarget } from '../../runtime-native/layers/layer';
 import { isInUserNamespace } from '../../snapshotter/overlayfs';
 import { optionOf, splitLowers } from './mounts';
 

@@ -1,30 +1,22 @@
-// The threads that unpack layers: few, started when needed, ended when idle, so that an idle daemon has none.
+// Who may unpack when: layers take memory and threads, so only a few are unpacked at the same time, and the others wait.
 
-import { existsSync } from 'node:fs';
 import { availableParallelism } from 'node:os';
-import { join } from 'node:path';
-import { Worker } from 'node:worker_threads';
-import { ApiError, isErrno, messageOf, resourceExhausted, unknown } from '../../proto/errors';
-import type { UnpackTarget } from '../../runtime-native/layers/unpack';
-import type { UnpackJob, UnpackResult } from './unpack-worker';
+import { isErrno, messageOf, notFound, resourceExhausted } from '../../proto/errors';
+import {
+  type LayerRequest,
+  type UnpackedLayer,
+  type UnpackTarget,
+  unpackLayer,
+} from '../../runtime-native/layers/layer';
+import { layerError } from './layer-failure';
 
 /**
- * Layers unpacked at the same time. Each has a thread of its own, one that decompresses for it and one that makes its
- * files, and up to 40 MiB: with more the daemon would need more than 200 MiB.
+ * Layers unpacked at the same time. Each keeps two processors busy and a thread of libuv waiting, and has 2 MiB, or as much
+ * more as a window of zstd takes.
  */
-const WORKERS_MAX = Math.max(1, Math.min(2, availableParallelism()));
-/** Layers that wait for a thread. */
+const LAYERS_MAX = Math.max(2, Math.min(4, availableParallelism() >> 1));
+/** Layers that wait for their turn. */
 const QUEUE_MAX = 256;
-/** Longer than a step of a build. */
-const IDLE_MS = 5000;
-/** Heap of a thread; data is outside of it. */
-const HEAP_MIB_MAX = 256;
-
-export interface Unpacked {
-  /** Of the uncompressed archive. */
-  readonly digest: string;
-  readonly sizeBytes: number;
-}
 
 export interface UnpackRequest {
   /** File of the blob. */
@@ -33,117 +25,85 @@ export interface UnpackRequest {
   readonly target: UnpackTarget;
 }
 
-interface PendingJob {
-  readonly job: UnpackJob;
-  readonly resolve: (result: Unpacked) => void;
-  readonly reject: (error: unknown) => void;
-}
-
-interface Thread {
-  readonly worker: Worker;
-  pending: PendingJob | undefined;
-  idleTimer: NodeJS.Timeout | undefined;
-  /** Was told to end, which takes a moment: it takes no job any more. */
-  isEnding: boolean;
+interface Turn {
+  readonly begin: () => void;
+  readonly refuse: (error: unknown) => void;
 }
 
 export class UnpackPool {
-  readonly #threads = new Set<Thread>();
-  readonly #queue: PendingJob[] = [];
+  /** How to stop each of those that run. */
+  readonly #running = new Map<Promise<unknown>, Int32Array<SharedArrayBuffer>>();
+  readonly #queue: Turn[] = [];
+  #free = LAYERS_MAX;
   #isClosed = false;
 
   /**
-   * Unpacks a layer, after those that were asked for before when all threads are busy.
+   * Unpacks a layer, after those that were asked for before when as many are under way as may be.
    * @throws INVALID_ARGUMENT for what is wrong with the layer, RESOURCE_EXHAUSTED when the disk or the queue is full,
-   * the signal's reason
+   * ABORTED for a layer that needs those below and does not know them, NOT_FOUND without the blob, the signal's reason
    */
-  async unpack(request: UnpackRequest, signal: AbortSignal): Promise<Unpacked> {
-    signal.throwIfAborted();
-    if (this.#isClosed) throw resourceExhausted('layer: daemon is stopping');
-    if (this.#queue.length >= QUEUE_MAX) throw resourceExhausted(`layer: ${QUEUE_MAX} others wait to be unpacked`);
-    const stop = new SharedArrayBuffer(Int32Array.BYTES_PER_ELEMENT);
-    const abort = () => {
-      Atomics.store(new Int32Array(stop), 0, 1);
-    };
+  async unpack(request: UnpackRequest, signal: AbortSignal): Promise<UnpackedLayer> {
+    await this.#turn(signal);
+    const stop = new Int32Array(new SharedArrayBuffer(Int32Array.BYTES_PER_ELEMENT));
+    const abort = () => Atomics.store(stop, 0, 1);
     signal.addEventListener('abort', abort, { once: true });
     try {
-      return await new Promise<Unpacked>((resolve, reject) => {
-        this.#queue.push({ job: { ...request, stop }, resolve, reject });
-        this.#next();
-      });
+      if (this.#isClosed) throw stopping();
+      signal.throwIfAborted();
+      const work = run({ ...request, stop });
+      this.#running.set(work, stop);
+      return await work.finally(() => this.#running.delete(work));
     } finally {
       signal.removeEventListener('abort', abort);
+      this.#pass();
     }
   }
 
-  /** Stops running jobs and ends all threads. */
+  /** Stops what runs and refuses what waits; resolves when nothing is unpacked any more. */
   async close(): Promise<void> {
     this.#isClosed = true;
-    for (const { reject } of this.#queue.splice(0)) reject(resourceExhausted('layer: daemon is stopping'));
-    const threads = [...this.#threads];
-    for (const { pending } of threads) if (pending) Atomics.store(new Int32Array(pending.job.stop), 0, 1);
-    await Promise.all(threads.map(({ worker }) => worker.terminate()));
+    for (const { refuse } of this.#queue.splice(0)) refuse(stopping());
+    for (const stop of this.#running.values()) Atomics.store(stop, 0, 1);
+    await Promise.allSettled(this.#running.keys());
   }
 
-  #next(): void {
-    if (this.#queue.length === 0) return;
-    const idle = [...this.#threads].find((thread) => thread.pending === undefined && !thread.isEnding);
-    if (idle === undefined && this.#threads.size >= WORKERS_MAX) return;
-    const pending = this.#queue.shift() as PendingJob;
-    if (Atomics.load(new Int32Array(pending.job.stop), 0) !== 0) {
-      pending.reject(new ApiError('canceled', 'context canceled'));
-      this.#next();
+  /** Resolves when one more may begin, which pass() ends. */
+  async #turn(signal: AbortSignal): Promise<void> {
+    signal.throwIfAborted();
+    if (this.#isClosed) throw stopping();
+    if (this.#free > 0) {
+      this.#free--;
       return;
     }
-    const thread = idle ?? this.#start();
-    clearTimeout(thread.idleTimer);
-    thread.pending = pending;
-    thread.worker.ref();
-    thread.worker.postMessage(pending.job);
+    if (this.#queue.length >= QUEUE_MAX) throw resourceExhausted(`layer: ${QUEUE_MAX} others wait to be unpacked`);
+    const { promise, resolve, reject } = Promise.withResolvers<void>();
+    const turn = { begin: resolve, refuse: reject };
+    const leave = () => {
+      const place = this.#queue.indexOf(turn);
+      if (place >= 0) this.#queue.splice(place, 1);
+      reject(signal.reason);
+    };
+    this.#queue.push(turn);
+    signal.addEventListener('abort', leave, { once: true });
+    await promise.finally(() => signal.removeEventListener('abort', leave));
   }
 
-  #start(): Thread {
-    const worker = new Worker(workerFile(), { resourceLimits: { maxOldGenerationSizeMb: HEAP_MIB_MAX } });
-    const thread: Thread = { worker, pending: undefined, idleTimer: undefined, isEnding: false };
-    this.#threads.add(thread);
-    worker.on('message', (result: UnpackResult) => this.#settle(thread, result));
-    worker.on('error', (error) => this.#fail(thread, error));
-    worker.on('exit', () => this.#fail(thread, new Error('unpack thread has ended')));
-    return thread;
-  }
-
-  #settle(thread: Thread, result: UnpackResult): void {
-    const { pending } = thread;
-    thread.pending = undefined;
-    if ('digest' in result) pending?.resolve(result);
-    else
-      pending?.reject(
-        result.errorKind === undefined ? unknown(result.message) : new ApiError(result.errorKind, result.message),
-      );
-    thread.worker.unref();
-    thread.idleTimer = setTimeout(() => {
-      thread.isEnding = true;
-      void thread.worker.terminate();
-    }, IDLE_MS).unref();
-    this.#next();
-  }
-
-  #fail(thread: Thread, error: Error): void {
-    clearTimeout(thread.idleTimer);
-    this.#threads.delete(thread);
-    const { pending } = thread;
-    thread.pending = undefined;
-    pending?.reject(
-      isErrno(error, 'ERR_WORKER_OUT_OF_MEMORY')
-        ? resourceExhausted('layer: too many entries to unpack', { cause: error })
-        : unknown(`unpack: ${messageOf(error)}`, { cause: error }),
-    );
-    this.#next();
+  /** Whoever waits longest takes over. */
+  #pass(): void {
+    const next = this.#queue.shift();
+    if (next === undefined) this.#free++;
+    else next.begin();
   }
 }
 
-/** The compiled worker, also for code that runs from the sources. */
-function workerFile(): string {
-  const compiled = join(__dirname, 'unpack-worker.js');
-  return existsSync(compiled) ? compiled : join(__dirname, '../../dist/daemon/diff/unpack-worker.js');
+async function run(request: LayerRequest): Promise<UnpackedLayer> {
+  const result = await unpackLayer(request).catch((error: unknown) => {
+    throw isErrno(error, 'ENOENT') ? notFound(messageOf(error), { cause: error as Error }) : error;
+  });
+  if ('digest' in result) return result;
+  throw layerError(result, request.blob);
+}
+
+function stopping(): Error {
+  return resourceExhausted('layer: daemon is stopping');
 }

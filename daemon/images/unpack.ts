@@ -8,7 +8,7 @@ import { errorKind, failedPrecondition, invalidArgument, isAlreadyExists, isNotF
 import { SnapshotCommit, SnapshotPrepare, SnapshotRemove } from '../../proto/generated/containerd.events';
 import { sha256 } from '../../proto/ids';
 import { nowNs } from '../../proto/time';
-import type { UnpackTarget } from '../../runtime-native/layers/unpack';
+import type { UnpackTarget } from '../../runtime-native/layers/layer';
 import { type Snapshotter, TARGET_LABEL } from '../../snapshotter/snapshotter';
 import { type ApplyDeps, applyLayer } from '../diff/apply';
 import type { EventBus } from '../events/bus';

@@ -261,7 +261,7 @@ int gantry_syncfs(const char *path)
 	return error;
 }
 
-static bool is_overlay_xattr(const char *name)
+bool tree_is_overlay_xattr(const char *name)
 {
 	return strncmp(name, "trusted.overlay.", 16) == 0 || strncmp(name, "user.overlay.", 13) == 0;
 }
@@ -304,7 +304,7 @@ static int copy_all_xattrs(const struct sides *sides)
 	size = (sides->follow ? listxattr : llistxattr)(sides->from, names, size);
 	int error = size < 0 ? -errno : 0;
 	for (char *name = names; error == 0 && name < names + size; name += strlen(name) + 1) {
-		if (!is_overlay_xattr(name))
+		if (!tree_is_overlay_xattr(name))
 			error = copy_xattr(sides, name);
 	}
 	free(names);

@@ -28,6 +28,9 @@ int tree_copy_xattrs(int from, int to);
 /* The same for an entry that cannot be opened: a symlink, device, fifo or socket. */
 int tree_copy_xattrs_at(int from, int to, const char *name);
 
+/* What overlayfs itself reads from an upper directory. */
+bool tree_is_overlay_xattr(const char *name);
+
 /* Runs body(argument) on a stack that is deep enough for any tree; asynchronous calls of koffi have 128 KiB. */
 int tree_on_large_stack(int (*body)(void *), void *argument);
 

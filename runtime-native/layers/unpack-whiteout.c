@@ -121,12 +121,11 @@ static int set_opaque_at(struct unpack *u, int dir, const char *name)
 	return error;
 }
 
-/* A whiteout hides what lower layers have at path, never what this layer has. */
-int unpack_whiteout(struct unpack *u, const struct batch *b, const struct operation *op)
+int unpack_whiteout(struct unpack *u, const struct operation *op)
 {
 	const char *name;
 	struct stat st;
-	int dir = unpack_parent_of(u, b->strings + op->path, &name);
+	int dir = unpack_parent_of(u, op->path, &name);
 	if (dir < 0)
 		return dir;
 	int found = fstatat(dir, name, &st, AT_SYMLINK_NOFOLLOW);
@@ -148,10 +147,10 @@ int unpack_whiteout(struct unpack *u, const struct batch *b, const struct operat
 	return tree_remove_at(dir, name);
 }
 
-int unpack_opaque(struct unpack *u, const struct batch *b, const struct operation *op)
+int unpack_opaque(struct unpack *u, const char *directory)
 {
 	char path[PATH_MAX];
-	if (snprintf(path, sizeof path, "%s", b->strings + op->path) >= (int)sizeof path)
+	if (snprintf(path, sizeof path, "%s", directory) >= (int)sizeof path)
 		return -ENAMETOOLONG;
 	int fd = unpack_open_parent(u, path, 0);
 	if (fd < 0)

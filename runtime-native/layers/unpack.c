@@ -1,5 +1,5 @@
-/* Executes batches of unpack operations under one directory. The caller reads the archive and decides what happens;
- * this does it with descriptors, so that no name, link or race leads out of the directory. Layouts: unpack.ts. */
+/* Makes the entries of a layer under one directory. What happens is decided in layer.c; this does it with descriptors, so
+ * that no name, link or race leads out of the directory. */
 #define _GNU_SOURCE
 #include <errno.h>
 #include <fcntl.h>
@@ -13,6 +13,8 @@
 
 #include "unpack.h"
 
+#define XATTR_KEYWORD "SCHILY.xattr."
+
 /* Clears the way for a new entry. Returns 1 when a whiteout stood there. */
 static int clear_way(struct unpack *u, int dir, const char *name)
 {
@@ -25,118 +27,102 @@ static int clear_way(struct unpack *u, int dir, const char *name)
 	return error ? error : unpack_is_whiteout(u, &st);
 }
 
-static int set_xattrs(const struct batch *b, const struct operation *op, int fd, const char *path)
+/* Sets the attributes of a descriptor, or of path when it is -1. Returns how many there were. What overlayfs itself reads
+ * from an upper directory is left out: a layer that sets it could show files of other places. */
+static int set_xattrs(const struct pax *pax, int fd, const char *path)
 {
-	const char *next = b->strings + op->xattrs;
-	for (uint32_t i = 0; i < op->xattr_count; i++) {
-		const char *name = next;
-		uint32_t size;
-		next += strlen(name) + 1;
-		memcpy(&size, next, sizeof size);
-		next += sizeof size;
-		int result = fd >= 0 ? fsetxattr(fd, name, next, size, 0) : lsetxattr(path, name, next, size, 0);
+	int count = 0;
+	for (uint32_t i = 0; i < pax->count; i++) {
+		const struct pax_record *record = &pax->records[i];
+		if (strncmp(record->keyword, XATTR_KEYWORD, strlen(XATTR_KEYWORD)) != 0)
+			continue;
+		const char *name = record->keyword + strlen(XATTR_KEYWORD);
+		if (tree_is_overlay_xattr(name))
+			continue;
+		count++;
+		int result = fd >= 0 ? fsetxattr(fd, name, record->value, record->size, 0)
+				     : lsetxattr(path, name, record->value, record->size, 0);
 		/* As containerd: user.* is only for files and directories, and not every file system has every attribute. */
 		if (result < 0 && errno != ENOTSUP && !(errno == EPERM && strncmp(name, "user.", 5) == 0))
 			return -errno;
-		next += size;
 	}
-	return 0;
-}
-
-static void times_of(const struct operation *op, struct timespec times[2])
-{
-	times[0] = (struct timespec){.tv_sec = op->atime, .tv_nsec = op->atime_nsec};
-	times[1] = (struct timespec){.tv_sec = op->mtime, .tv_nsec = op->mtime_nsec};
+	return count;
 }
 
 /* Owner first, because a change of owner drops set-id bits and capabilities. What st says already is left out: each
  * change of an inode goes through the journal. An ACL among the attributes changes the mode. */
-static int set_metadata(const struct batch *b, const struct operation *op, int fd, const struct stat *st)
+static int set_metadata(const struct operation *op, int fd, const struct stat *st)
 {
-	struct timespec times[2];
-	times_of(op, times);
 	if ((st->st_uid != op->uid || st->st_gid != op->gid) && fchown(fd, op->uid, op->gid) < 0)
 		return -errno;
-	int error = set_xattrs(b, op, fd, NULL);
-	if (error)
-		return error;
-	bool has_mode = (st->st_mode & 07777) == op->mode && (op->mode & 07000) == 0 && op->xattr_count == 0;
-	return (!has_mode && fchmod(fd, op->mode) < 0) || futimens(fd, times) < 0 ? -errno : 0;
+	int xattrs = set_xattrs(op->pax, fd, NULL);
+	if (xattrs < 0)
+		return xattrs;
+	bool has_mode = (st->st_mode & 07777) == op->mode && (op->mode & 07000) == 0 && xattrs == 0;
+	return (!has_mode && fchmod(fd, op->mode) < 0) || futimens(fd, op->times) < 0 ? -errno : 0;
 }
 
-static int set_metadata_at(const struct batch *b, const struct operation *op, int dir, const char *name)
+static int set_metadata_at(const struct operation *op, int dir, const char *name)
 {
-	struct timespec times[2];
 	char path[64 + NAME_MAX];
-	times_of(op, times);
 	if (fchownat(dir, name, op->uid, op->gid, AT_SYMLINK_NOFOLLOW) < 0)
 		return -errno;
 	snprintf(path, sizeof path, "/proc/self/fd/%d/%s", dir, name);
-	int error = set_xattrs(b, op, -1, path);
-	if (error)
+	int error = set_xattrs(op->pax, -1, path);
+	if (error < 0)
 		return error;
-	if (op->kind != SYMLINK && fchmodat(dir, name, op->mode, AT_SYMLINK_NOFOLLOW) < 0)
+	if (op->type != '2' && fchmodat(dir, name, op->mode, AT_SYMLINK_NOFOLLOW) < 0)
 		return -errno;
-	return utimensat(dir, name, times, AT_SYMLINK_NOFOLLOW) < 0 ? -errno : 0;
+	return utimensat(dir, name, op->times, AT_SYMLINK_NOFOLLOW) < 0 ? -errno : 0;
 }
 
-static int write_data(struct unpack *u, const struct batch *b, const struct operation *op)
+int unpack_file_begin(struct unpack *u, const struct operation *op)
 {
-	const uint8_t *data = b->data + op->data;
-	size_t left = op->data_size;
-	off_t position = op->position;
-	while (left > 0) {
-		ssize_t written = pwrite(u->file, data, left, position);
+	const char *name;
+	int error = 0, flags = O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC;
+	int dir = unpack_parent_of(u, op->path, &name);
+	if (dir < 0)
+		return dir;
+	u->file = openat(dir, name, flags, op->mode & 0777);
+	if (u->file < 0 && errno == EEXIST) {
+		error = clear_way(u, dir, name);
+		if (error >= 0)
+			u->file = openat(dir, name, flags, op->mode & 0777);
+	}
+	if (u->file < 0)
+		return error < 0 ? error : -errno;
+	return fstat(u->file, &u->file_stat) < 0 ? -errno : unpack_remember(u, &u->file_stat);
+}
+
+int unpack_file_write(struct unpack *u, const uint8_t *data, size_t size, uint64_t position)
+{
+	while (size > 0) {
+		ssize_t written = pwrite(u->file, data, size, position);
 		if (written < 0 && errno == EINTR)
 			continue;
 		if (written < 0)
 			return -errno;
-		data += written, left -= written, position += written;
+		data += written, size -= written, position += written;
 	}
 	return 0;
 }
 
-static int run_regular(struct unpack *u, const struct batch *b, const struct operation *op)
+int unpack_file_end(struct unpack *u, const struct operation *op, int64_t size)
 {
-	int error = 0;
-	if (op->flags & FIRST) {
-		const char *name;
-		int flags = O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC;
-		mode_t mode = op->flags & LAST ? op->mode & 0777 : 0600;
-		int dir = unpack_parent_of(u, b->strings + op->path, &name);
-		if (dir < 0)
-			return dir;
-		u->file = openat(dir, name, flags, mode);
-		if (u->file < 0 && errno == EEXIST) {
-			error = clear_way(u, dir, name);
-			if (error >= 0)
-				u->file = openat(dir, name, flags, mode);
-		}
-		if (u->file < 0)
-			return error < 0 ? error : -errno;
-		error = fstat(u->file, &u->file_stat) < 0 ? -errno : unpack_remember(u, &u->file_stat);
-	}
-	if (u->file < 0)
-		return -EBADF;
+	int error = size >= 0 && ftruncate(u->file, size) < 0 ? -errno : 0;
 	if (error == 0)
-		error = write_data(u, b, op);
-	if (op->flags & LAST) {
-		if (error == 0 && (op->flags & SPARSE) && ftruncate(u->file, op->size) < 0)
-			error = -errno;
-		if (error == 0)
-			error = set_metadata(b, op, u->file, &u->file_stat);
-		if (close(u->file) < 0 && error == 0)
-			error = -errno;
-		u->file = -1;
-	}
+		error = set_metadata(op, u->file, &u->file_stat);
+	if (close(u->file) < 0 && error == 0)
+		error = -errno;
+	u->file = -1;
 	return error;
 }
 
-static int run_directory(struct unpack *u, const struct batch *b, const struct operation *op)
+int unpack_directory(struct unpack *u, const struct operation *op)
 {
 	const char *name;
 	struct stat st;
-	int dir = unpack_parent_of(u, b->strings + op->path, &name);
+	int dir = unpack_parent_of(u, op->path, &name);
 	if (dir < 0)
 		return dir;
 	int was_whiteout = 0;
@@ -154,7 +140,7 @@ static int run_directory(struct unpack *u, const struct batch *b, const struct o
 	int fd = openat(dir, name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
 	if (fd < 0)
 		return -errno;
-	int error = fstat(fd, &st) < 0 ? -errno : set_metadata(b, op, fd, &st);
+	int error = fstat(fd, &st) < 0 ? -errno : set_metadata(op, fd, &st);
 	/* A directory in place of what a whiteout hides must not show the lower one again. */
 	if (error == 0 && was_whiteout)
 		error = unpack_set_opaque(u, fd);
@@ -164,13 +150,15 @@ static int run_directory(struct unpack *u, const struct batch *b, const struct o
 	return error;
 }
 
-static int make_entry(struct unpack *u, const struct batch *b, const struct operation *op, int dir, const char *name)
+static int make_entry(struct unpack *u, const struct operation *op, int dir, const char *name)
 {
-	if (op->kind == SYMLINK)
-		return symlinkat(b->strings + op->link, dir, name) < 0 ? -errno : 0;
-	if (op->kind == NODE)
-		return mknodat(dir, name, op->mode & ~07077, makedev(op->major, op->minor)) < 0 ? -errno : 0;
-	const char *target = b->strings + op->link, *slash = strrchr(target, '/');
+	if (op->type == '2')
+		return symlinkat(op->link, dir, name) < 0 ? -errno : 0;
+	if (op->type != '1') {
+		mode_t type = op->type == '3' ? S_IFCHR : op->type == '4' ? S_IFBLK : S_IFIFO;
+		return mknodat(dir, name, type | (op->mode & 0700), makedev(op->major, op->minor)) < 0 ? -errno : 0;
+	}
+	const char *target = op->link, *slash = strrchr(target, '/');
 	char parent[PATH_MAX];
 	snprintf(parent, sizeof parent, "%.*s", slash ? (int)(slash - target) : 0, target);
 	int from = unpack_open_in(u->root, parent, O_PATH | O_DIRECTORY);
@@ -186,56 +174,32 @@ static int make_entry(struct unpack *u, const struct batch *b, const struct oper
 	return error;
 }
 
-static int run_entry(struct unpack *u, const struct batch *b, const struct operation *op)
+int unpack_entry(struct unpack *u, const struct operation *op)
 {
 	const char *name;
-	int dir = unpack_parent_of(u, b->strings + op->path, &name);
+	int dir = unpack_parent_of(u, op->path, &name);
 	if (dir < 0)
 		return dir;
-	int error = make_entry(u, b, op, dir, name);
+	int error = make_entry(u, op, dir, name);
 	if (error == -EEXIST) {
 		error = clear_way(u, dir, name);
 		if (error >= 0)
-			error = make_entry(u, b, op, dir, name);
+			error = make_entry(u, op, dir, name);
 	}
 	/* A hard link has its metadata from the first name of its file. */
-	if (error == 0 && op->kind != HARDLINK)
-		error = set_metadata_at(b, op, dir, name);
+	if (error == 0 && op->type != '1')
+		error = set_metadata_at(op, dir, name);
 	return error ? error : unpack_remember_at(u, dir, name);
 }
 
-/* Times of a directory once nothing more is made in it. One that has been replaced meanwhile is left alone. */
-static int run_directory_times(struct unpack *u, const struct batch *b, const struct operation *op)
+int unpack_directory_times(struct unpack *u, const char *path, const struct timespec times[2])
 {
-	struct timespec times[2];
-	times_of(op, times);
-	int fd = unpack_open_in(u->root, b->strings + op->path, O_RDONLY | O_DIRECTORY | O_NOFOLLOW);
+	int fd = unpack_open_in(u->root, path, O_RDONLY | O_DIRECTORY | O_NOFOLLOW);
 	if (fd < 0)
 		return fd == -ENOENT || fd == -ENOTDIR || fd == -ELOOP ? 0 : fd;
 	int error = futimens(fd, times) < 0 ? -errno : 0;
 	close(fd);
 	return error;
-}
-
-int unpack_run(struct unpack *u, const struct batch *b, const struct operation *op)
-{
-	switch (op->kind) {
-	case REGULAR:
-		return run_regular(u, b, op);
-	case DIRECTORY:
-		return run_directory(u, b, op);
-	case SYMLINK:
-	case HARDLINK:
-	case NODE:
-		return run_entry(u, b, op);
-	case WHITEOUT:
-		return unpack_whiteout(u, b, op);
-	case OPAQUE:
-		return unpack_opaque(u, b, op);
-	case DIRECTORY_TIMES:
-		return run_directory_times(u, b, op);
-	}
-	return -ENOSYS;
 }
 
 /* Opens the directory to unpack into. NULL on failure, with -errno in *error. */
@@ -247,8 +211,6 @@ struct unpack *gantry_unpack_open(const char *root, uint32_t whiteouts, int32_t 
 		return NULL;
 	u->file = u->parent = -1;
 	u->whiteouts = whiteouts;
-	pthread_mutex_init(&u->executor.lock, NULL);
-	pthread_cond_init(&u->executor.changed, NULL);
 	u->root = open(root, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
 	*error = u->root < 0 ? -errno : 0;
 	if (u->root >= 0)
@@ -275,10 +237,8 @@ void gantry_unpack_unknown_lowers(struct unpack *u)
 	u->lowers_unknown = true;
 }
 
-/* Waits for the batch that runs. */
 void gantry_unpack_close(struct unpack *u)
 {
-	unpack_end_executor(&u->executor);
 	for (uint32_t i = 0; i < u->lower_count; i++)
 		close(u->lowers[i]);
 	if (u->file >= 0)

@@ -1,44 +1,28 @@
-/* What the parts of the unpacker share. Layouts that the caller fills are described in unpack.ts. */
+/* Making the entries of a layer under one directory, and nowhere else. What the parts of the unpacker share. */
 #ifndef GANTRY_UNPACK_H
 #define GANTRY_UNPACK_H
 
 #include <limits.h>
-#include <pthread.h>
 #include <stdbool.h>
 #include <stdint.h>
 #include <sys/stat.h>
 
+#include "archive.h"
 #include "tree.h"
 
-enum kind { REGULAR, DIRECTORY, SYMLINK, HARDLINK, NODE, WHITEOUT, OPAQUE, DIRECTORY_TIMES };
-enum flags { FIRST = 1, LAST = 2, SPARSE = 4 };
 enum whiteouts { DELETE, OVERLAY_TRUSTED, OVERLAY_USER };
 
 #define LOWERS_MAX 512
 
+/* What an entry makes. Names are relative to the root, without dots. */
 struct operation {
-	uint32_t kind, flags, mode, uid, gid, path, link, xattrs, xattr_count, data, data_size, major, minor;
-	uint32_t mtime_nsec, atime_nsec, unused;
-	int64_t position, size, mtime, atime;
-};
-
-struct batch {
-	const char *strings;
-	const uint8_t *data;
-};
-
-/* The thread that executes batches, and the batch that it has: a copy, because whoever made it goes on. */
-struct executor {
-	pthread_t thread;
-	pthread_mutex_t lock;
-	pthread_cond_t changed;
-	bool started, busy, ending;
-	uint8_t *buffer;
-	size_t capacity;
-	const struct operation *operations;
-	struct batch batch;
-	uint32_t count, done;
-	int result;
+	/* As in struct tar_entry. */
+	char type;
+	const char *path, *link;
+	uint32_t mode, uid, gid, major, minor;
+	struct timespec times[2];
+	/* Extended attributes are among its records. */
+	const struct pax *pax;
 };
 
 struct unpack {
@@ -55,13 +39,23 @@ struct unpack {
 	int lowers[LOWERS_MAX];
 	/* There may be layers below that are not unpacked yet. */
 	bool lowers_unknown;
-	struct executor executor;
 };
 
-/* Executes an operation. 0 or -errno. */
-int unpack_run(struct unpack *u, const struct batch *b, const struct operation *op);
-/* Ends the thread when its batch is done. */
-void unpack_end_executor(struct executor *e);
+/* Everything returns 0 or -errno, unless it says something else. */
+
+int unpack_directory(struct unpack *u, const struct operation *op);
+/* A regular file, piece by piece; one at a time. size: how long it is in the end, -1 for as long as was written. */
+int unpack_file_begin(struct unpack *u, const struct operation *op);
+int unpack_file_write(struct unpack *u, const uint8_t *data, size_t size, uint64_t position);
+int unpack_file_end(struct unpack *u, const struct operation *op, int64_t size);
+/* A symlink, hard link, device or fifo. */
+int unpack_entry(struct unpack *u, const struct operation *op);
+/* Hides what lower layers have at the path, never what this layer has. */
+int unpack_whiteout(struct unpack *u, const struct operation *op);
+/* Hides what lower layers have in the directory path. */
+int unpack_opaque(struct unpack *u, const char *path);
+/* Times of a directory once nothing more is made in it. One that has been replaced meanwhile is left alone. */
+int unpack_directory_times(struct unpack *u, const char *path, const struct timespec times[2]);
 
 /* Opens a path inside root: links and ".." lead nowhere else. The descriptor or -errno. */
 int unpack_open_in(int root, const char *path, uint64_t flags);
@@ -73,8 +67,6 @@ int unpack_parent_of(struct unpack *u, const char *path, const char **name);
 int unpack_remember(struct unpack *u, const struct stat *st);
 int unpack_remember_at(struct unpack *u, int dir, const char *name);
 
-int unpack_whiteout(struct unpack *u, const struct batch *b, const struct operation *op);
-int unpack_opaque(struct unpack *u, const struct batch *b, const struct operation *op);
 int unpack_set_opaque(struct unpack *u, int fd);
 bool unpack_is_whiteout(const struct unpack *u, const struct stat *st);
 

@@ -1,8 +1,10 @@
-// Unpacks an archive in this thread, as an unpack worker does with a decompressed blob.
+// Unpacks an archive as the daemon does with a blob.
 
-import { LayerApplier } from '../../daemon/diff/layer-applier';
-import { TarReader } from '../../daemon/diff/tar-reader';
-import { Unpacker, type WhiteoutFormat } from '../../runtime-native/layers/unpack';
+import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { layerError } from '../../daemon/diff/layer-failure';
+import { type UnpackedLayer, unpackLayer, type WhiteoutFormat } from '../../runtime-native/layers/layer';
 
 export interface ApplyArchiveOptions {
   readonly whiteouts?: WhiteoutFormat;
@@ -10,21 +12,23 @@ export interface ApplyArchiveOptions {
   readonly chunkBytes?: number;
 }
 
-export function applyArchive(root: string, archive: Buffer, options: ApplyArchiveOptions = {}): void {
+/** @throws what is wrong with the archive */
+export async function applyArchive(
+  root: string,
+  archive: Buffer,
+  options: ApplyArchiveOptions = {},
+): Promise<UnpackedLayer> {
   const { whiteouts = 'delete', lowers = [], chunkBytes = 100_000 } = options;
-  const unpacker = new Unpacker({ root, whiteouts, lowers });
+  const directory = mkdtempSync(join(tmpdir(), 'archive-'));
+  const blob = join(directory, 'blob');
+  const stop = new Int32Array(new SharedArrayBuffer(Int32Array.BYTES_PER_ELEMENT));
   try {
-    const applier = new LayerApplier(unpacker);
-    const reader = new TarReader(applier);
-    for (let at = 0; at < archive.length; at += chunkBytes) {
-      const chunk = archive.subarray(at, at + chunkBytes);
-      applier.startChunk(chunk);
-      reader.push(chunk);
-      applier.endChunk();
-    }
-    reader.finish();
-    applier.finish();
+    writeFileSync(blob, archive);
+    const target = { root, whiteouts, lowers };
+    const result = await unpackLayer({ blob, mayBeCompressed: false, target, stop, chunkBytes });
+    if ('digest' in result) return result;
+    throw layerError(result, blob);
   } finally {
-    unpacker.close();
+    rmSync(directory, { recursive: true });
   }
 }

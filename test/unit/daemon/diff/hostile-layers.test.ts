@@ -39,7 +39,10 @@ afterEach(() => {
 });
 
 /** The error, or undefined. Fails when anything outside the root is different afterwards. */
-function attack(entries: readonly TarSpec[], options: Parameters<typeof applyArchive>[2] = {}): string | undefined {
+async function attack(
+  entries: readonly TarSpec[],
+  options: Parameters<typeof applyArchive>[2] = {},
+): Promise<string | undefined> {
   const before = [
     readTree(outside),
     readXattrs(outside),
@@ -48,7 +51,7 @@ function attack(entries: readonly TarSpec[], options: Parameters<typeof applyArc
   ];
   let message: string | undefined;
   try {
-    applyArchive(root, tar(entries), options);
+    await applyArchive(root, tar(entries), options);
   } catch (error) {
     message = messageOf(error);
   }
@@ -80,14 +83,14 @@ describe('a layer whose names lead out', () => {
     ['../outside/.wh.file', pax('../outside/.wh.file')],
     ['../outside/.wh..wh..opq', pax('../outside/.wh..wh..opq')],
     ['a long way up', pax(`${'../'.repeat(50)}etc/passwd`)],
-  ])('is refused: %s', (_, entry) => {
-    expect(attack([entry as TarSpec])).toMatch(
+  ])('is refused: %s', async (_, entry) => {
+    expect(await attack([entry as TarSpec])).toMatch(
       /^entry ".*": path leads out of the root file system: invalid argument$/,
     );
   });
 
-  test('is taken as relative to the root when it is absolute', () => {
-    expect(attack([file('//etc//passwd'), pax(join(outside, 'file'))])).toBeUndefined();
+  test('is taken as relative to the root when it is absolute', async () => {
+    expect(await attack([file('//etc//passwd'), pax(join(outside, 'file'))])).toBeUndefined();
     expect(readFileSync(join(root, 'etc/passwd'), 'utf8')).toBe('evil');
     expect(readFileSync(join(root, outside, 'file'), 'utf8')).toBe('evil');
   });
@@ -118,24 +121,24 @@ describe('a layer that goes through links', () => {
       'a directory that becomes a link before its times are set',
       () => [{ name: 'd/', type: '5', mtime: 1 }, link('d', '../outside/dir')],
     ],
-  ] as [string, (out: string) => TarSpec[]][])('stays inside: %s', (_, entries) => {
+  ] as [string, (out: string) => TarSpec[]][])('stays inside: %s', async (_, entries) => {
     for (const whiteouts of ['delete', 'overlay'] as const) {
-      attack(entries(outside), { whiteouts });
+      await attack(entries(outside), { whiteouts });
     }
     expect(readFileSync(join(outside, 'file'), 'utf8')).toBe(OUTSIDE_CONTENT);
   });
 
-  test('stays inside when the root already has the link', () => {
+  test('stays inside when the root already has the link', async () => {
     symlinkSync('../outside', join(root, 'l'));
     symlinkSync(join(outside, 'file'), join(root, 'f'));
 
-    expect(attack([file('l/file'), file('f'), { name: 'f', type: '0', mode: 0o4777 }])).toBeUndefined();
+    expect(await attack([file('l/file'), file('f'), { name: 'f', type: '0', mode: 0o4777 }])).toBeUndefined();
     expect(lstatSync(join(root, 'f')).isFile()).toBe(true);
   });
 
-  test('does not loop', () => {
-    expect(attack([link('a', 'b'), link('b', 'a'), file('a/x')])).toMatch(/^entry "a\/x": too many symlinks/);
-    expect(attack([link('c', 'c/c'), file('c/c/c')])).toMatch(/^entry "c\/c\/c": too many symlinks/);
+  test('does not loop', async () => {
+    expect(await attack([link('a', 'b'), link('b', 'a'), file('a/x')])).toMatch(/^entry "a\/x": too many symlinks/);
+    expect(await attack([link('c', 'c/c'), file('c/c/c')])).toMatch(/^entry "c\/c\/c": too many symlinks/);
   });
 });
 
@@ -144,21 +147,25 @@ describe('a layer with hard links', () => {
     ['../outside/file', /hard link to "\.\.\/outside\/file": path leads out/],
     ['/', /hard link to the root directory/],
     ['', /hard link to the root directory/],
-  ])('is refused when they lead to "%s"', (linkName, message) => {
-    expect(attack([{ name: 'h', type: '1', linkName }])).toMatch(message);
+  ])('is refused when they lead to "%s"', async (linkName, message) => {
+    expect(await attack([{ name: 'h', type: '1', linkName }])).toMatch(message);
   });
 
-  test('finds no file outside, by absolute name or through a link', () => {
+  test('finds no file outside, by absolute name or through a link', async () => {
     const linked = (linkName: string): TarSpec => ({ name: 'h', type: '1', linkName });
 
-    expect(attack([linked(join(outside, 'file'))])).toMatch(/^entry "h": link target or directory does not exist/);
-    expect(attack([link('l', '../outside'), linked('l/file')])).toMatch(/^entry "h": link target/);
-    expect(attack([link('l', join(outside, 'file')), linked('l'), { name: 'h', content: 'evil' }])).toBeUndefined();
+    expect(await attack([linked(join(outside, 'file'))])).toMatch(
+      /^entry "h": link target or directory does not exist/,
+    );
+    expect(await attack([link('l', '../outside'), linked('l/file')])).toMatch(/^entry "h": link target/);
+    expect(
+      await attack([link('l', join(outside, 'file')), linked('l'), { name: 'h', content: 'evil' }]),
+    ).toBeUndefined();
   });
 
-  test('links to a link, not to where it points', () => {
+  test('links to a link, not to where it points', async () => {
     expect(
-      attack([link('l', join(outside, 'file')), { name: 'h', type: '1', linkName: 'l', mode: 0o777 }]),
+      await attack([link('l', join(outside, 'file')), { name: 'h', type: '1', linkName: 'l', mode: 0o777 }]),
     ).toBeUndefined();
     expect(lstatSync(join(root, 'h')).isSymbolicLink()).toBe(true);
   });
@@ -213,23 +220,26 @@ describe('a layer whose extended headers say something else than its entries', (
       /invalid/,
     ],
     ['a header without end', [{ name: 'PaxHeader', type: 'x', content: 'x', size: 2 ** 32 }], /too large/],
-  ])('is refused: %s', (_, entries, message) => {
-    expect(attack(entries)).toMatch(message);
+  ])('is refused: %s', async (_, entries, message) => {
+    expect(await attack(entries)).toMatch(message);
   });
 
-  test('means its names, not those of the entry or of a global header', () => {
+  test('means its names, not those of the entry or of a global header', async () => {
     const global: TarSpec = { name: 'global', type: 'g', content: '26 path=../outside/file\n\n' };
 
-    expect(attack([global, file('inside')])).toBeUndefined();
-    expect(attack([pax('inside', { name: '../outside/file' })])).toBeUndefined();
+    expect(await attack([global, file('inside')])).toBeUndefined();
+    expect(await attack([pax('inside', { name: '../outside/file' })])).toBeUndefined();
     expect(readFileSync(join(root, 'inside'), 'utf8')).toBe('evil');
   });
 
-  test('cannot make a set-id program or a capability out of a link to the outside', () => {
+  test('cannot make a set-id program or a capability out of a link to the outside', async () => {
     const capability = { 'SCHILY.xattr.security.capability': '\x01\0\0\x02\0\x20\0\0\0\0\0\0\0\0\0\0\0\0\0\0' };
 
-    attack([link('l', join(outside, 'file')), { name: 'l', type: '1', linkName: 'l', mode: 0o4777, pax: capability }]);
-    attack([{ ...link('m', join(outside, 'file')), mode: 0o4777, uid: 7, pax: capability }]);
+    await attack([
+      link('l', join(outside, 'file')),
+      { name: 'l', type: '1', linkName: 'l', mode: 0o4777, pax: capability },
+    ]);
+    await attack([{ ...link('m', join(outside, 'file')), mode: 0o4777, uid: 7, pax: capability }]);
 
     expect(readXattrs(outside)).toEqual([]);
   });
@@ -240,48 +250,48 @@ describe('a layer with odd entries', () => {
     ['.wh.', /entry ".wh.": invalid whiteout name/],
     ['d/.wh..', /entry "d\/.wh..": invalid whiteout name/],
     ['.wh...', /entry ".wh...": invalid whiteout name/],
-  ])('is refused: whiteout "%s"', (name, message) => {
-    expect(attack([file(name)])).toMatch(message);
+  ])('is refused: whiteout "%s"', async (name, message) => {
+    expect(await attack([file(name)])).toMatch(message);
   });
 
-  test('is refused when a name is longer than the file system takes', () => {
-    expect(attack([pax('n'.repeat(300))])).toMatch(/^entry "nnn.*": name is too long: invalid argument$/);
-    expect(attack([pax('d/'.repeat(2500))])).toMatch(/: name is too long: invalid argument$/);
+  test('is refused when a name is longer than the file system takes', async () => {
+    expect(await attack([pax('n'.repeat(300))])).toMatch(/^entry "nnn.*": name is too long: invalid argument$/);
+    expect(await attack([pax('d/'.repeat(2500))])).toMatch(/: name is too long: invalid argument$/);
   });
 
-  test('is refused when it claims more data than it has, before disk space is taken', () => {
-    const message = attack([{ name: 'huge', content: 'x', size: 2 ** 33 - 1 }]);
+  test('is refused when it claims more data than it has, before disk space is taken', async () => {
+    const message = await attack([{ name: 'huge', content: 'x', size: 2 ** 33 - 1 }]);
 
     expect(message).toMatch(/truncated .* in or after "huge": unexpected EOF/);
     expect(lstatSync(join(root, 'huge')).blocks).toBeLessThan(16);
   });
 
-  test('is refused when a sparse file is larger than any file', () => {
+  test('is refused when a sparse file is larger than any file', async () => {
     const huge = { 'GNU.sparse.map': '', 'GNU.sparse.size': '9007199254740991' };
 
-    expect(attack([{ name: 'huge', pax: huge }])).toMatch(/^entry "huge": file is too large/);
+    expect(await attack([{ name: 'huge', pax: huge }])).toMatch(/^entry "huge": file is too large/);
   });
 
-  test('is refused when a parent is no directory', () => {
-    expect(attack([file('f'), file('f/x')])).toMatch(/^entry "f\/x": a part of the path is not a directory/);
+  test('is refused when a parent is no directory', async () => {
+    expect(await attack([file('f'), file('f/x')])).toMatch(/^entry "f\/x": a part of the path is not a directory/);
   });
 
-  test('may hold device nodes, which do not open anything while unpacked', () => {
+  test('may hold device nodes, which do not open anything while unpacked', async () => {
     const entries: TarSpec[] = [
       { name: 'fifo', type: '6' },
       { name: 'tty', type: '3', major: 5, minor: 0 },
       file('fifo/x'),
     ];
 
-    expect(attack(entries)).toMatch(/^entry "fifo\/x": a part of the path is not a directory/);
-    expect(attack([file('fifo')])).toBeUndefined();
+    expect(await attack(entries)).toMatch(/^entry "fifo\/x": a part of the path is not a directory/);
+    expect(await attack([file('fifo')])).toBeUndefined();
   });
 
-  test('cannot make overlayfs show files of other places', () => {
+  test('cannot make overlayfs show files of other places', async () => {
     const xattrs = { 'SCHILY.xattr.trusted.overlay.redirect': '/outside', 'SCHILY.xattr.trusted.overlay.metacopy': '' };
 
     expect(
-      attack(
+      await attack(
         [
           { name: 'd/', type: '5', pax: xattrs },
           { name: 'f', pax: xattrs },
@@ -317,7 +327,7 @@ test('a directory swapped for a link to the outside while a layer is unpacked is
   try {
     for (let round = 0; Date.now() < deadline; round++) {
       try {
-        applyArchive(root, tar(entries), { whiteouts: round % 2 === 0 ? 'delete' : 'overlay' });
+        await applyArchive(root, tar(entries), { whiteouts: round % 2 === 0 ? 'delete' : 'overlay' });
       } catch (error) {
         // Only what the swapping itself brings about.
         expect(messageOf(error)).toMatch(/^E[A-Z]+:|^entry /);
@@ -331,12 +341,12 @@ test('a directory swapped for a link to the outside while a layer is unpacked is
   expect([readTree(outside), readXattrs(outside)]).toEqual(before);
 });
 
-test('what stands at the place of an entry is removed without following links', () => {
+test('what stands at the place of an entry is removed without following links', async () => {
   mkdirSync(join(root, 'd'));
   symlinkSync('../../outside', join(root, 'd/l'));
   chmodSync(join(root, 'd'), 0o700);
   execFileSync('ln', ['-s', '/', join(root, 'd/slash')]);
 
-  expect(attack([file('d')])).toBeUndefined();
+  expect(await attack([file('d')])).toBeUndefined();
   expect(readFileSync(join(root, 'd'), 'utf8')).toBe('evil');
 });

@@ -1,38 +1,100 @@
-// The threads that unpack layers, when they end.
+// Who waits for whom, and who stops.
 
-import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { mkdirSync, mkdtempSync, readdirSync, rmSync, truncateSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { Worker } from 'node:worker_threads';
+import { setImmediate } from 'node:timers/promises';
 import { UnpackPool } from '../../../../daemon/diff/unpack-pool';
 import { tar } from '../../../suites/tar-builder';
 
-test('UnpackPool.unpack() does not rely on a thread that ends because nothing came for a while', async () => {
-  const directory = mkdtempSync(join(tmpdir(), 'unpack-pool-'));
-  const pool = new UnpackPool();
-  const blob = join(directory, 'blob');
-  writeFileSync(blob, tar([{ name: 'file', content: 'x' }]));
-  let count = 0;
-  const unpack = () => {
-    const root = join(directory, `root${count++}`);
-    mkdirSync(root);
-    const request = { blob, mayBeCompressed: false, target: { root, whiteouts: 'delete', lowers: [] } } as const;
-    return pool.unpack(request, new AbortController().signal);
-  };
-  const ending = Promise.withResolvers<void>();
-  const terminate = jest.spyOn(Worker.prototype, 'terminate').mockImplementationOnce(function (this: Worker) {
-    terminate.mockRestore();
-    ending.resolve();
-    return this.terminate();
-  });
-  try {
-    const first = await unpack();
-    await ending.promise;
+const ARCHIVE = tar([{ name: 'file', content: 'x' }]);
+/** An archive of zeros that is read for minutes; it takes no space. */
+const ENDLESS_BYTES = 2 ** 39;
+/** More than run at the same time on any machine. */
+const MANY = 8;
 
-    expect(await unpack()).toEqual(first);
-  } finally {
-    jest.restoreAllMocks();
-    await pool.close();
-    rmSync(directory, { recursive: true });
+let directory: string;
+let pool: UnpackPool;
+let count: number;
+
+beforeEach(() => {
+  directory = mkdtempSync(join(tmpdir(), 'unpack-pool-'));
+  pool = new UnpackPool();
+  count = 0;
+});
+
+afterEach(async () => {
+  await pool.close();
+  rmSync(directory, { recursive: true });
+});
+
+function begin(archive: Buffer | 'endless') {
+  const number = count++;
+  const [blob, root] = [join(directory, `blob${number}`), join(directory, `root${number}`)];
+  mkdirSync(root);
+  writeFileSync(blob, archive === 'endless' ? '' : archive);
+  if (archive === 'endless') truncateSync(blob, ENDLESS_BYTES);
+  const abort = new AbortController();
+  const target = { root, whiteouts: 'delete', lowers: [] } as const;
+  const result = pool.unpack({ blob, mayBeCompressed: false, target }, abort.signal);
+  result.catch(() => {});
+  return { result, root, abort };
+}
+
+test('a layer that comes while others are unpacked is unpacked after them', async () => {
+  const first = Array.from({ length: MANY }, () => begin('endless'));
+  const { result, root } = begin(ARCHIVE);
+  expect(readdirSync(root)).toEqual([]);
+
+  for (const { abort } of first) abort.abort();
+
+  expect((await result).sizeBytes).toBe(ARCHIVE.length);
+  expect(readdirSync(root)).toEqual(['file']);
+});
+
+test('a layer that waits is given up at once, and the next one moves up', async () => {
+  const running = Array.from({ length: MANY }, () => begin('endless'));
+  const waiting = begin('endless');
+  const last = begin(ARCHIVE);
+
+  waiting.abort.abort(new Error('no longer wanted'));
+
+  await expect(waiting.result).rejects.toThrow('no longer wanted');
+  for (const { abort } of running) abort.abort();
+  expect((await last.result).sizeBytes).toBe(ARCHIVE.length);
+});
+
+test('a layer that is being unpacked stops', async () => {
+  const { result, abort } = begin('endless');
+  await setImmediate();
+
+  abort.abort();
+
+  await expect(result).rejects.toMatchObject({ kind: 'canceled' });
+});
+
+test('close() stops what runs, and refuses what waits and what comes', async () => {
+  const all = Array.from({ length: MANY }, () => begin('endless'));
+
+  await pool.close();
+
+  const results = await Promise.allSettled(all.map(({ result }) => result));
+  expect(results.map(({ status }) => status)).toEqual(all.map(() => 'rejected'));
+  await expect(begin(ARCHIVE).result).rejects.toThrow(/daemon is stopping/);
+});
+
+test('a failure does not keep others from their turn', async () => {
+  for (let left = MANY; left > 0; left--) {
+    await expect(begin(Buffer.alloc(1024, 'x')).result).rejects.toMatchObject({ kind: 'invalid argument' });
   }
+});
+
+test('a blob that is not there is told by its path', async () => {
+  const target = { root: directory, whiteouts: 'delete', lowers: [] } as const;
+  const request = { blob: join(directory, 'missing'), mayBeCompressed: true, target };
+
+  await expect(pool.unpack(request, new AbortController().signal)).rejects.toMatchObject({
+    kind: 'not found',
+    message: expect.stringContaining(request.blob),
+  });
 });

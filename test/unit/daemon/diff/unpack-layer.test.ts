@@ -38,10 +38,10 @@ const xattr = (path: string, name: string) =>
   execFileSync('getfattr', ['-h', '--only-values', '-n', name, path], { encoding: 'latin1', stdio: 'pipe' });
 const file = (name: string, content = ''): TarSpec => ({ name, content });
 
-describe('LayerApplier', () => {
-  test('makes every type of entry with its attributes', () => {
+describe('unpackLayer()', () => {
+  test('makes every type of entry with its attributes', async () => {
     const root = makeDirectory();
-    applyArchive(
+    await applyArchive(
       root,
       tar([
         { name: 'dir/', type: '5', mode: 0o1750, uid: 3, gid: 4, mtime: 1000 },
@@ -73,7 +73,7 @@ describe('LayerApplier', () => {
     expect(tree['empty']).toMatchObject({ mode: '100644', mtimeNs: '1600000000000000000' });
   });
 
-  test('sets extended attributes, capabilities after the owner, but none of overlayfs', () => {
+  test('sets extended attributes, capabilities after the owner, but none of overlayfs', async () => {
     const root = makeDirectory();
     const capability = Buffer.from('0100000200200000000000000000000000000000', 'hex');
     const xattrs = {
@@ -83,7 +83,7 @@ describe('LayerApplier', () => {
       'SCHILY.xattr.trusted.overlay.redirect': '/etc',
       'SCHILY.xattr.user.overlay.opaque': 'y',
     };
-    applyArchive(
+    await applyArchive(
       root,
       tar([
         { name: 'f', content: 'x', uid: 9, pax: xattrs },
@@ -96,14 +96,14 @@ describe('LayerApplier', () => {
     expect(readXattrs(root).join()).not.toContain('overlay');
   });
 
-  test('replaces what is there, and merges directories', () => {
+  test('replaces what is there, and merges directories', async () => {
     const root = makeDirectory();
-    applyArchive(
+    await applyArchive(
       root,
       tar([file('a/b/c', '1'), file('f', '1'), { name: 's', type: '2', linkName: 'a' }, file('keep/x')]),
     );
 
-    applyArchive(
+    await applyArchive(
       root,
       tar([
         file('a', 'now a file'),
@@ -121,9 +121,9 @@ describe('LayerApplier', () => {
     expect(statSync(join(root, 'keep')).mode & 0o777).toBe(0o700);
   });
 
-  test('keeps a file that is linked to itself, and takes the last of two entries of one name', () => {
+  test('keeps a file that is linked to itself, and takes the last of two entries of one name', async () => {
     const root = makeDirectory();
-    applyArchive(
+    await applyArchive(
       root,
       tar([file('f', 'x'), { name: './f', type: '1', linkName: 'f' }, file('g', 'old'), file('g', 'new')]),
     );
@@ -132,9 +132,9 @@ describe('LayerApplier', () => {
     expect(readFileSync(join(root, 'g'), 'utf8')).toBe('new');
   });
 
-  test('makes missing parents, also behind dangling links inside the root', () => {
+  test('makes missing parents, also behind dangling links inside the root', async () => {
     const root = makeDirectory();
-    applyArchive(
+    await applyArchive(
       root,
       tar([{ name: 'var/run', type: '2', linkName: '/run' }, file('var/run/lock/file', 'x'), file('x/y/z')]),
     );
@@ -144,13 +144,13 @@ describe('LayerApplier', () => {
     expect(statSync(join(root, 'x/y')).mode & 0o7777).toBe(0o755);
   });
 
-  test('gives parents without an entry the attributes of the lower layer', () => {
+  test('gives parents without an entry the attributes of the lower layer', async () => {
     const [lower, far, root] = [makeDirectory(), makeDirectory(), makeDirectory()];
-    applyArchive(
+    await applyArchive(
       lower,
       tar([{ name: 'etc/', type: '5', mode: 0o2750, uid: 11, gid: 12, pax: { 'SCHILY.xattr.user.a': 'b' } }]),
     );
-    applyArchive(
+    await applyArchive(
       far,
       tar([
         { name: 'etc/', type: '5', mode: 0o777 },
@@ -158,18 +158,18 @@ describe('LayerApplier', () => {
       ]),
     );
 
-    applyArchive(root, tar([file('etc/ssl/key')]), { whiteouts: 'overlay', lowers: [lower, far] });
+    await applyArchive(root, tar([file('etc/ssl/key')]), { whiteouts: 'overlay', lowers: [lower, far] });
 
     expect(readTree(root)['etc']).toMatchObject({ mode: '42750', owner: '11:12' });
     expect(xattr(join(root, 'etc'), 'user.a')).toBe('b');
     expect(readTree(root)['etc/ssl']?.mode).toBe('40700');
   });
 
-  test('does not depend on the umask', () => {
+  test('does not depend on the umask', async () => {
     const root = makeDirectory();
     const umask = process.umask(0o077);
     try {
-      applyArchive(
+      await applyArchive(
         root,
         tar([
           { name: 'p/f', mode: 0o666 },
@@ -187,10 +187,10 @@ describe('LayerApplier', () => {
     ]);
   });
 
-  test('leaves the root directory alone', () => {
+  test('leaves the root directory alone', async () => {
     const root = makeDirectory();
     chmodSync(root, 0o711);
-    applyArchive(
+    await applyArchive(
       root,
       tar([
         { name: './', type: '5', mode: 0o777, uid: 9 },
@@ -202,9 +202,9 @@ describe('LayerApplier', () => {
     expect(statSync(root).mode & 0o777).toBe(0o711);
   });
 
-  test('bounds times to those that containerd keeps', () => {
+  test('bounds times to those that containerd keeps', async () => {
     const root = makeDirectory();
-    applyArchive(
+    await applyArchive(
       root,
       tar([
         { name: 'a', pax: { mtime: '-5' } },
@@ -215,14 +215,14 @@ describe('LayerApplier', () => {
     expect([statSync(join(root, 'a')).mtimeMs, statSync(join(root, 'b')).mtimeMs]).toEqual([0, 0]);
   });
 
-  test('writes files larger than any buffer, and holes as holes', () => {
+  test('writes files larger than any buffer, and holes as holes', async () => {
     const root = makeDirectory();
     const content = Buffer.alloc(3_000_001, 'abcdefg');
-    applyArchive(root, tar([{ name: 'large', content }]), { chunkBytes: 65_536 });
+    await applyArchive(root, tar([{ name: 'large', content }]), { chunkBytes: 65_536 });
     const source = makeDirectory();
     execFileSync('sh', ['-c', 'printf start > sparse; truncate -s 50M sparse; printf end >> sparse'], { cwd: source });
     const archive = execFileSync('tar', ['--sparse', '-cf', '-', 'sparse'], { cwd: source });
-    applyArchive(root, archive);
+    await applyArchive(root, archive);
 
     expect(readFileSync(join(root, 'large')).equals(content)).toBe(true);
     expect(statSync(join(root, 'sparse')).size).toBe(50 * 1024 * 1024 + 3);
@@ -231,21 +231,21 @@ describe('LayerApplier', () => {
   });
 });
 
-describe('LayerApplier on whiteouts that remove', () => {
-  test('removes files, trees and links, and nothing when there is nothing', () => {
+describe('unpackLayer() on whiteouts that remove', () => {
+  test('removes files, trees and links, and nothing when there is nothing', async () => {
     const root = makeDirectory();
-    applyArchive(root, tar([file('a/b/c'), file('f'), { name: 'l', type: '2', linkName: 'a' }, file('stay')]));
+    await applyArchive(root, tar([file('a/b/c'), file('f'), { name: 'l', type: '2', linkName: 'a' }, file('stay')]));
 
-    applyArchive(root, tar([file('.wh.a'), file('.wh.f'), file('.wh.l'), file('.wh.none'), file('dir/.wh.x')]));
+    await applyArchive(root, tar([file('.wh.a'), file('.wh.f'), file('.wh.l'), file('.wh.none'), file('dir/.wh.x')]));
 
     expect(readdirSync(root).sort()).toEqual(['dir', 'stay']);
   });
 
-  test('hides only what lower layers have, in any order of entries', () => {
+  test('hides only what lower layers have, in any order of entries', async () => {
     const root = makeDirectory();
-    applyArchive(root, tar([file('d/old'), file('d/sub/old'), file('e/old'), file('f', 'old')]));
+    await applyArchive(root, tar([file('d/old'), file('d/sub/old'), file('e/old'), file('f', 'old')]));
 
-    applyArchive(
+    await applyArchive(
       root,
       tar([
         file('d/new'),
@@ -262,9 +262,9 @@ describe('LayerApplier on whiteouts that remove', () => {
     expect(readFileSync(join(root, 'f'), 'utf8')).toBe('new');
   });
 
-  test('skips what aufs keeps for itself', () => {
+  test('skips what aufs keeps for itself', async () => {
     const root = makeDirectory();
-    applyArchive(
+    await applyArchive(
       root,
       tar([
         file('.wh..wh.plnk/1.2'),
@@ -277,33 +277,33 @@ describe('LayerApplier on whiteouts that remove', () => {
     expect(readdirSync(root)).toEqual([]);
   });
 
-  test('removes trees deeper than a path can be long', () => {
+  test('removes trees deeper than a path can be long', async () => {
     const root = makeDirectory();
-    applyArchive(root, tar([{ name: 'x', pax: { path: `deep/${'d/'.repeat(1000)}x` } }]));
+    await applyArchive(root, tar([{ name: 'x', pax: { path: `deep/${'d/'.repeat(1000)}x` } }]));
     const dig = 'import os\nfor i in range(7000):\n os.path.isdir("d") or os.mkdir("d")\n os.chdir("d")';
     execFileSync('python3', ['-c', dig], { cwd: join(root, 'deep') });
 
-    applyArchive(root, tar([file('.wh.deep')]));
+    await applyArchive(root, tar([file('.wh.deep')]));
 
     expect(readdirSync(root)).toEqual([]);
   });
 });
 
-describe('LayerApplier on whiteouts for overlayfs', () => {
+describe('unpackLayer() on whiteouts for overlayfs', () => {
   const overlay = { whiteouts: 'overlay' } as const;
 
-  test('writes devices 0:0 and opaque directories', () => {
+  test('writes devices 0:0 and opaque directories', async () => {
     const root = makeDirectory();
-    applyArchive(root, tar([file('etc/.wh.passwd'), file('usr/.wh..wh..opq'), file('usr/new')]), overlay);
+    await applyArchive(root, tar([file('etc/.wh.passwd'), file('usr/.wh..wh..opq'), file('usr/new')]), overlay);
 
     expect(isWhiteout(join(root, 'etc/passwd'))).toBe(true);
     expect(xattr(join(root, 'usr'), 'trusted.overlay.opaque')).toBe('y');
     expect(existsSync(join(root, 'usr/new'))).toBe(true);
   });
 
-  test('does not hide what the same layer has, in any order of entries', () => {
+  test('does not hide what the same layer has, in any order of entries', async () => {
     const root = makeDirectory();
-    applyArchive(
+    await applyArchive(
       root,
       tar([
         file('.wh.a'),
@@ -326,7 +326,7 @@ describe('LayerApplier on whiteouts for overlayfs', () => {
     expect(Object.keys(readTree(root))).toEqual(['a', 'b', 'd', 'd/x', 'e', 'e/x']);
   });
 
-  test('gives the kernel what it reads: a mounted stack looks like the layers one after the other', () => {
+  test('gives the kernel what it reads: a mounted stack looks like the layers one after the other', async () => {
     const base = makeDirectory();
     const layers = ['lower', 'upper', 'work', 'merged'].map((name) => join(base, name));
     for (const path of layers) mkdirSync(path);
@@ -340,11 +340,11 @@ describe('LayerApplier on whiteouts for overlayfs', () => {
       file('gone/y'),
       file('.wh.plain'),
     ]);
-    applyArchive(lower, first);
-    applyArchive(upper, second, { ...overlay, lowers: [lower] });
+    await applyArchive(lower, first);
+    await applyArchive(upper, second, { ...overlay, lowers: [lower] });
     const flat = makeDirectory();
-    applyArchive(flat, first);
-    applyArchive(flat, second);
+    await applyArchive(flat, first);
+    await applyArchive(flat, second);
 
     execFileSync('mount', [
       '-t',
@@ -364,7 +364,7 @@ describe('LayerApplier on whiteouts for overlayfs', () => {
   });
 });
 
-test('LayerApplier unpacks as tar(1) does', () => {
+test('unpackLayer() unpacks as tar(1) does', async () => {
   const [source, expected, actual] = [makeDirectory(), makeDirectory(), makeDirectory()];
   execFileSync(
     'sh',
@@ -384,7 +384,7 @@ test('LayerApplier unpacks as tar(1) does', () => {
       maxBuffer: 1 << 26,
     });
     execFileSync('tar', ['--xattrs', '--numeric-owner', '-C', expected, '-xpf', '-'], { input: archive });
-    applyArchive(actual, archive);
+    await applyArchive(actual, archive);
 
     expect(readTree(actual)).toEqual(readTree(expected));
     expect(readXattrs(actual)).toEqual(readXattrs(expected));
