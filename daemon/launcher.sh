@@ -1,10 +1,10 @@
 #!/bin/sh
-# Starts gantryd on the Node that was installed with it, wherever this file is linked from. The V8 flags and malloc's keep
-# the idle daemon small, and let no filter expression of a client run for ever. Fixed thresholds stop glibc from holding on
-# to memory: 15 MiB after an import, and 60 MiB after a pull of 450 MB, which reads 64 KiB at a time. The heap may grow to
-# three times its size between collections: V8 counts buffers on their way as part of it, and a small heap would be
-# collected for every few MB that a client sends (half the daemon's time in an import). Threads: syncs, copies and removals
-# of trees may hold some for seconds, the rest must do for files and decompression.
+# Starts gantryd on the Node that was installed with it, wherever this file is linked from. The V8 flag and malloc's keep
+# the idle daemon small. Fixed thresholds stop glibc from holding on to memory: 15 MiB after an import, and 60 MiB after a
+# pull of 450 MB, which reads 64 KiB at a time. Most other flags of V8 would make it refuse the compiled code that Node
+# brings: the daemon and each of its threads would start slower (v8.cachedDataVersionTag() tells; see roomy-heap.ts for one).
+# Threads of libuv: syncs, copies and removals of trees may hold some for seconds, the rest must do for files and
+# decompression.
 here=$(dirname "$(readlink -f "$0")")
 case $(uname -m) in aarch64) arch=arm64 ;; *) arch=x64 ;; esac
 for root in "$here/../.." "$here/.."; do
@@ -12,9 +12,7 @@ for root in "$here/../.." "$here/.."; do
   if [ -x "$node" ]; then
     export UV_THREADPOOL_SIZE=8 MALLOC_ARENA_MAX=1 MALLOC_TRIM_THRESHOLD_=131072 MALLOC_MMAP_THRESHOLD_=524288
     export NODE_COMPILE_CACHE=$here/../.cache/daemon
-    exec "$node" --max-semi-space-size=1 --heap-growing-percent=200 --no-warnings --disable-sigusr1 \
-      --enable-experimental-regexp-engine-on-excessive-backtracks --regexp-backtracks-before-fallback=20000 \
-      -- "$here/../daemon/main.js" "$@"
+    exec "$node" --max-semi-space-size=1 --no-warnings --disable-sigusr1 -- "$here/../daemon/main.js" "$@"
   fi
 done
 echo "gantryd: the bundled Node is missing; run make build" >&2

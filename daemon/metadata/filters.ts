@@ -3,7 +3,7 @@
 
 import { invalidArgument, messageOf } from '../../proto/errors';
 import { Scanner, type Token, unquote } from './filter-scanner';
-import { compileRegExp } from './regexp';
+import { compileRegExp, type Expression } from './regexp';
 
 /** The value at a field path, or undefined when the object does not have it. */
 export type Lookup = (path: readonly string[]) => string | undefined;
@@ -22,7 +22,7 @@ interface Selector {
   readonly operator: Operator;
   readonly value: string;
   /** Only for ~=; undefined when the expression is not valid, which matches nothing. */
-  readonly expression?: RegExp | undefined;
+  readonly expression?: Expression | undefined;
 }
 
 /** What matches every object. */
@@ -131,7 +131,7 @@ function parseError(text: string, position: number, message: string): Error {
 }
 
 /** An expression that does not compile is reported and matches nothing, as it does in containerd. */
-function tryCompile(source: string): RegExp | undefined {
+function tryCompile(source: string): Expression | undefined {
   try {
     return compileRegExp(source);
   } catch (error) {

@@ -1,6 +1,13 @@
 // Regular expressions of filters. Clients write Go's RE2 syntax; this translates it to JavaScript's and refuses what
-// RE2 does not have (look-around, back references). The launcher runs V8 with its linear engine as the fall-back for
-// excessive backtracking, so that a filter cannot stop the event loop; V8 has it for ASCII expressions without (?i).
+// RE2 does not have (look-around, back references). They run on V8's linear engine, so that a filter cannot stop the
+// event loop; V8 has it for ASCII expressions without (?i), \A and \z.
+
+import { setFlagsFromString } from 'node:v8';
+
+/** What a filter does with an expression. */
+export interface Expression {
+  test(text: string): boolean;
+}
 
 const LEADING_FLAGS = /^\(\?([imsU]*)\)/;
 const NAMED_CLASS = /^\[:(\^?)([a-z]+):\]/;
@@ -25,14 +32,34 @@ const NEEDS_UNICODE = /[^\x20-\x7e\s]|\\[pP]|\\x\{/;
 const SYNTAX = /^[\^$\\.*+?()[\]{}|/]$/;
 
 /** @throws SyntaxError when the text is not valid in RE2. */
-export function compileRegExp(source: string): RegExp {
+export function compileRegExp(source: string): Expression {
   const leading = LEADING_FLAGS.exec(source);
   const flags = leading?.[1] ?? '';
   const body = translate(source.slice(leading?.[0].length ?? 0), flags.includes('s'));
   const modifiers = `${flags.includes('i') ? 'i' : ''}${flags.includes('m') ? 'm' : ''}`;
   const strict = new RegExp(body, `u${modifiers}`);
-  // Unicode mode refuses what RE2 refuses, but only without it can V8 change to its linear engine.
-  return NEEDS_UNICODE.test(source) ? strict : new RegExp(body, modifiers);
+  // Unicode mode refuses what RE2 refuses, but only without it has V8 a linear engine.
+  return NEEDS_UNICODE.test(source) ? strict : (linear(body, modifiers) ?? new RegExp(body, modifiers));
+}
+
+/** Undefined for what V8 cannot match in linear time. */
+function linear(body: string, modifiers: string): Expression | undefined {
+  try {
+    const expression = onLinearEngine(() => new RegExp(body, `l${modifiers}`));
+    return { test: (text) => onLinearEngine(() => expression.test(text)) };
+  } catch {
+    return undefined;
+  }
+}
+
+/** On the command line the flag would make V8 refuse the compiled code that Node brings: every start takes longer. */
+function onLinearEngine<T>(work: () => T): T {
+  setFlagsFromString('--enable-experimental-regexp-engine');
+  try {
+    return work();
+  } finally {
+    setFlagsFromString('--no-enable-experimental-regexp-engine');
+  }
 }
 
 function translate(source: string, isDotAll: boolean): string {

@@ -20,6 +20,7 @@ import type { IngestStatus, Writer } from '../content/writer';
 import { type CallContext, defineService, type Service } from '../grpc/handler';
 import type { BlobRecord } from '../metadata/blob-store';
 import { parseFilters } from '../metadata/filters';
+import { roomyHeap } from '../roomy-heap';
 import { leaseOf } from './leases';
 
 const LIST_PAGE = 100;
@@ -100,6 +101,7 @@ async function* chunksOf(
   file: FileHandle,
   { digest, start, end }: { digest: string; start: bigint; end: bigint },
 ): AsyncGenerator<ReadContentResponse> {
+  using _room = roomyHeap();
   for (let position = start; position < end; ) {
     const length = Math.min(Number(end - position), READ_CHUNK_BYTES);
     // A fresh buffer each time: the one before may still be on its way to the client.
@@ -116,6 +118,7 @@ async function* write(
   requests: AsyncIterable<WriteContentRequest>,
   context: CallContext,
 ): AsyncGenerator<WriteContentResponse> {
+  using _room = roomyHeap();
   const namespace = context.requireNamespace();
   let session: WriteSession | undefined;
   let last: WriteContentResponse | undefined;

@@ -4,6 +4,7 @@
 import { packAny, unpackAny } from '../../proto/any';
 import { invalidArgument } from '../../proto/errors';
 import { Data, WindowUpdate } from '../../proto/generated/containerd.types.transfer';
+import { roomyHeap } from '../roomy-heap';
 import type { Stream } from './stream';
 
 /** Bytes that a sender may have under way to this daemon. With containerd's 64 KiB it waits after every second message. */
@@ -13,6 +14,7 @@ const SEND_PIECE_BYTES = 256 << 10;
 
 /** The bytes that the client sends, to their end. @throws CANCELLED when the client leaves before it */
 export async function* receiveBytes(stream: Stream): AsyncGenerator<Buffer> {
+  using _room = roomyHeap();
   let granted = 0;
   for (;;) {
     if (granted <= RECEIVE_WINDOW_BYTES / 2) {
@@ -63,6 +65,7 @@ export class ByteSender {
   }
 
   async #receiveGrants(): Promise<void> {
+    using _room = roomyHeap();
     try {
       for (;;) {
         const message = await this.#stream.receive();

@@ -3,6 +3,7 @@
 import { type FileHandle, open, stat } from 'node:fs/promises';
 import { messageOf, notImplemented } from '../../proto/errors';
 import type { ImageImportFile } from '../../proto/generated/gantry.transfer.v1';
+import { roomyHeap } from '../roomy-heap';
 import type { ProgressReport } from './progress';
 
 const PIECE_BYTES = 1 << 20;
@@ -37,6 +38,7 @@ function checkIdentity(
 
 /** The bytes of a file from its start, telling how far they have come. */
 export async function* readPieces(file: FileHandle, report: ProgressReport): AsyncGenerator<Buffer> {
+  using _room = roomyHeap();
   const name = 'archive';
   const { size: total } = await file.stat();
   let progress = 0;

@@ -1,8 +1,5 @@
 // Translation of Go's regular expressions.
 
-import { execFileSync } from 'node:child_process';
-import { readFileSync } from 'node:fs';
-import { join } from 'node:path';
 import { compileRegExp } from '../../../../daemon/metadata/regexp';
 
 describe('compileRegExp()', () => {
@@ -29,15 +26,8 @@ describe('compileRegExp()', () => {
     expect(compileRegExp(source).test(text)).toBe(expected);
   });
 
-  it('does not backtrack for ever under the flags of the launcher', () => {
-    const launcher = readFileSync(join(__dirname, '../../../../daemon/launcher.sh'), 'utf8');
-    const flags = launcher.match(/--(enable-experimental-regexp|regexp)[a-z0-9=-]*/g) ?? [];
-    const program = `process.stdout.write(String(${compileRegExp('^(a+)+$').toString()}.test('a'.repeat(40) + '!')));`;
-
-    const answer = execFileSync(process.execPath, [...flags, '-e', program], { timeout: 60_000 }).toString();
-
-    expect(flags).toHaveLength(2);
-    expect(answer).toBe('false');
+  it.each(['^(a+)+$', '(?m)^(a|a)*$', '(?s)(a*)*b.'])('does not backtrack for ever: %j', (source) => {
+    expect(compileRegExp(source).test(`${'a'.repeat(100)}!`)).toBe(false);
   });
 
   it.each(['(a', 'a(?=b)', '(?<!a)b', '(a)\\1', '[[:nope:]]', 'a\\'])('refuses %j', (source) => {
