@@ -74,7 +74,6 @@ async function pullImage(session: Session, flags: PullFlags, given: string): Pro
   }
   const name = fullName(given);
   const wanted = flags.platform === undefined ? [hostPlatform()] : flags.platform.map(parsePlatform);
-  const snapshotter = flags.unpack ? (flags.snapshotter ?? (await namespaceDefaults(session)).snapshotter) : undefined;
   const remote = await remoteOf(flags, name);
   const reporter = reporterFor(flags.progress);
   const digest = await pull(session, {
@@ -82,10 +81,14 @@ async function pullImage(session: Session, flags: PullFlags, given: string): Pro
     name,
     labels: parseLabels(flags.label ?? []),
     platforms: flags.allPlatforms === true ? [] : wanted,
-    snapshotter,
+    snapshotter: flags.unpack ? (flags.snapshotter ?? defaultSnapshotter(session)) : undefined,
     reporter,
   }).finally(() => reporter.end());
   line(`${name} ${digest}`);
+}
+
+async function defaultSnapshotter(session: Session): Promise<string> {
+  return (await namespaceDefaults(session)).snapshotter;
 }
 
 async function pushImage(

@@ -115,7 +115,7 @@ async function verifyOne(
   await askGantryd(session, async () => {
     if (flags.repair !== true) return run({});
     const reference = flags.from === undefined ? name : fullName(flags.from);
-    return withRegistry(session, { remote: { ...remote, reference } }, (source) => run({ repair: true, source }));
+    return withRegistry(session, { ...remote, reference }, (source) => run({ repair: true, source }));
   }).finally(() => reporter.end());
   return findings;
 }

@@ -25,7 +25,7 @@ async function test(session: Session, flags: ListOptions & RemoteFlags, given: s
   const host = given.replace(/\/.*$/s, '');
   const findings: RegistryFinding[] = [];
   await askGantryd(session, async () =>
-    withRegistry(session, { remote: await remoteOf(flags, `${host}/any`) }, async ({ resolver }) => {
+    withRegistry(session, await remoteOf(flags, `${host}/any`), async ({ resolver }) => {
       const found = session.connection.admin.testRegistry({ host, resolver }, { patient: true });
       for await (const finding of found) findings.push(finding);
     }),

@@ -29,12 +29,20 @@ export async function withLease<T>(session: Session, body: (lease: string) => Pr
   };
   await session.connection.leases.create({ id, labels: { 'containerd.io/gc.expire': expire } });
   held.add(release);
+  try {
+    return await untilInterrupted(() => body(id));
+  } finally {
+    await release();
+  }
+}
+
+/** Runs a body; a signal meanwhile ends this process as endInterrupted() does. */
+export async function untilInterrupted<T>(body: () => Promise<T>): Promise<T> {
   const stopListening = onInterruption();
   try {
-    return await body(id);
+    return await body();
   } finally {
     stopListening();
-    await release();
   }
 }
 

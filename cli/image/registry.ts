@@ -16,9 +16,9 @@ import type { Duplex } from '../client';
 import type { Session } from '../session';
 import type { Reporter } from '../transfer/report';
 import { openStream } from '../transfer/streams';
-import { place, transfer } from '../transfer/transfer';
+import { type Place, place, transfer } from '../transfer/transfer';
 import type { OciPlatform } from './documents';
-import { withLease } from './lease';
+import { untilInterrupted } from './lease';
 
 export interface Login {
   readonly username: string;
@@ -42,7 +42,7 @@ export interface PullOptions {
   /** None: all of them. */
   readonly platforms: readonly OciPlatform[];
   /** Where the platforms are unpacked to; undefined leaves the layers packed. */
-  readonly snapshotter: string | undefined;
+  readonly snapshotter: Promise<string> | string | undefined;
   readonly reporter: Reporter;
 }
 
@@ -56,28 +56,35 @@ export interface PushOptions {
 
 /** Returns the digest of the image's target. */
 export async function pull(session: Session, options: PullOptions): Promise<string> {
-  const { remote, name, labels, platforms, snapshotter, reporter } = options;
-  const unpacks = snapshotter === undefined ? [] : platforms.map((platform) => ({ platform, snapshotter }));
-  const destination = place(ImageStore, { name, labels, platforms: [...platforms], allMetadata: true, unpacks });
+  const { remote, reporter } = options;
+  const destination = storeOf(options);
+  // Looked at when the transfer begins; until then a failure must not end this process.
+  destination.catch(() => {});
   let digest = '';
   const onProgress = (entry: Progress) => {
     if (entry.event === 'saved') digest = entry.desc?.digest ?? '';
     reporter.tell(entry);
   };
-  await withLease(session, (lease) =>
-    withRegistry(session, { remote, lease }, (registry) =>
-      transfer(session, { source: place(OCIRegistry, registry), destination, lease, onProgress }),
+  await untilInterrupted(() =>
+    withRegistry(session, remote, (registry) =>
+      transfer(session, { source: place(OCIRegistry, registry), destination, onProgress }),
     ),
   );
   return digest;
 }
 
+async function storeOf({ name, labels, platforms, snapshotter }: PullOptions): Promise<Place> {
+  const to = await snapshotter;
+  const unpacks = to === undefined ? [] : platforms.map((platform) => ({ platform, snapshotter: to }));
+  return place(ImageStore, { name, labels, platforms: [...platforms], allMetadata: true, unpacks });
+}
+
 export async function push(session: Session, { remote, name, platforms, reporter }: PushOptions): Promise<void> {
   const source = place(ImageStore, { name, platforms: [...platforms] });
   const onProgress = (entry: Progress) => reporter.tell(entry);
-  await withLease(session, (lease) =>
-    withRegistry(session, { remote, lease }, (registry) =>
-      transfer(session, { source, destination: place(OCIRegistry, registry), lease, onProgress }),
+  await untilInterrupted(() =>
+    withRegistry(session, remote, (registry) =>
+      transfer(session, { source, destination: place(OCIRegistry, registry), onProgress }),
     ),
   );
 }
@@ -85,13 +92,13 @@ export async function push(session: Session, { remote, name, platforms, reporter
 /** Runs `body` with what the daemon is told of a registry, and answers the registry's questions meanwhile. */
 export async function withRegistry(
   session: Session,
-  { remote, lease }: { readonly remote: Remote; readonly lease?: string },
+  remote: Remote,
   body: (registry: Input<OCIRegistry>) => Promise<void>,
 ): Promise<void> {
   const { reference, login, hostsDirectory = '', plainHttp, headers } = remote;
   const resolver = { hostDir: hostsDirectory, defaultScheme: plainHttp ? 'http' : '', headers: { ...headers } };
   if (login === undefined) return body({ reference, resolver });
-  const stream = await openStream(session, 'credentials', lease);
+  const stream = await openStream(session, 'credentials');
   void answerQuestions(stream.call, reference, login);
   try {
     await body({ reference, resolver: { ...resolver, authStream: stream.id } });

@@ -25,7 +25,7 @@ export interface OpenStream {
 }
 
 /** Opens a stream and waits until the daemon knows it. */
-export async function openStream(session: Session, what: string, lease: string | undefined): Promise<OpenStream> {
+export async function openStream(session: Session, what: string, lease?: string): Promise<OpenStream> {
   const id = `${what}-${randomBytes(8).toString('hex')}`;
   const call = session.connection.streaming.stream({ lease });
   try {

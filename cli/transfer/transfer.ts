@@ -13,8 +13,10 @@ export type Place = Any;
 
 export interface TransferPlan {
   readonly source: Place;
-  readonly destination: Place;
-  readonly lease: string;
+  /** A promise: what it takes is asked for while the progress stream opens. */
+  readonly destination: Place | Promise<Place>;
+  /** None: the daemon holds what it makes by a lease of its own until the call ends. */
+  readonly lease?: string;
   readonly onProgress: (entry: Progress) => void;
   readonly signal?: AbortSignal;
 }
@@ -28,14 +30,15 @@ export async function transfer(session: Session, plan: TransferPlan): Promise<vo
   const { source, destination, lease, onProgress, signal } = plan;
   const options = { lease, patient: true, ...(signal === undefined ? {} : { signal }) };
   await withProgress(session, { lease, onProgress }, async (progressStream) => {
-    await session.connection.transfer.transfer({ source, destination, options: { progressStream } }, options);
+    const request = { source, destination: await destination, options: { progressStream } };
+    await session.connection.transfer.transfer(request, options);
   });
 }
 
 /** Resolves when the body is done and all that the daemon told of it meanwhile was passed on. */
 export async function withProgress(
   session: Session,
-  { lease, onProgress }: { readonly lease?: string; readonly onProgress: (entry: Progress) => void },
+  { lease, onProgress }: { readonly lease?: string | undefined; readonly onProgress: (entry: Progress) => void },
   body: (stream: string) => Promise<void>,
 ): Promise<void> {
   const { id, call } = await openStream(session, 'progress', lease);
