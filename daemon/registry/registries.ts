@@ -30,6 +30,11 @@ export class Registries {
     this.#thread = new RegistryThread({ proxies: this.#proxies, connectionsPerHostMax });
   }
 
+  /** To be called when a client is sure to be asked soon: its thread starts while other things are looked up. */
+  prepare(): void {
+    this.#thread.prepare();
+  }
+
   /** A client for one transfer. Credentials and tokens are kept as long as the client is. */
   open(options: RegistryOptions = {}): Registry {
     const { stallMs, bytesPerSecondMin } = this.#config;

@@ -32,6 +32,13 @@ export class RegistryThread {
     this.#options = options;
   }
 
+  /** Starts it for jobs that will come soon. */
+  prepare(): void {
+    if (this.#isClosed) return;
+    this.#started();
+    this.#rest();
+  }
+
   /**
    * Does a job on the thread. After the signal, it rejects when the job has ended: no file is written to any more.
    * @throws RegistryError, RESOURCE_EXHAUSTED when the disk is full, UNAVAILABLE when the daemon stops, the signal's reason

@@ -37,6 +37,7 @@ export function openRemote(
   const reference = parseReference(source.reference);
   const { httpDebug = HTTPDebug.DISABLED, logsStream = '' } = source.resolver ?? {};
   const options = registryOptions(streams, owner.namespace, source.resolver);
+  registries.prepare();
   const title = `OCI Registry (${reference.text})`;
   if (httpDebug === HTTPDebug.DISABLED) {
     return { reference, client: registries.open(options), title, [Symbol.asyncDispose]: async () => {} };
