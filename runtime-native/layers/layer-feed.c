@@ -41,7 +41,7 @@ struct source {
 	uint8_t *input;
 	size_t at, size;
 	bool has_read_all;
-	/* Puts up to max bytes at `to`. How many, 0 at the end, -1 after fail(). */
+	/* Puts up to max bytes at `to`. How many, 0 at the end, -1 after fail() or when it must end. */
 	ssize_t (*fill)(struct source *source, uint8_t *to, size_t max);
 	z_stream gzip;
 	struct zstd_context *zstd;
@@ -54,6 +54,19 @@ static ssize_t fail(struct feed *feed, enum failure_kind kind, int error, const 
 	failure_set(&feed->failure, kind, "", "%s", text);
 	feed->failure.error = error;
 	return -1;
+}
+
+/* True when nobody wants more. */
+static bool must_end(struct feed *feed)
+{
+	if (__atomic_load_n(feed->stop, __ATOMIC_RELAXED) != 0) {
+		fail(feed, FAILURE_STOPPED, 0, "");
+		return true;
+	}
+	pthread_mutex_lock(&feed->lock);
+	bool is_abandoned = feed->is_abandoned;
+	pthread_mutex_unlock(&feed->lock);
+	return is_abandoned;
 }
 
 static ssize_t read_some(struct feed *feed, uint8_t *to, size_t max)
@@ -86,6 +99,9 @@ static bool has_input(struct source *source)
 {
 	if (source->at < source->size || source->has_read_all)
 		return true;
+	/* Asked here too, because nothing may come of what is read for as long as the blob goes on. */
+	if (must_end(source->feed))
+		return false;
 	ssize_t count = read_some(source->feed, source->input, INPUT_BYTES);
 	if (count < 0)
 		return false;
@@ -204,11 +220,7 @@ static void hand_on(struct feed *feed, size_t size)
 static void copy_all(struct feed *feed, struct source *source, EVP_MD_CTX *hash)
 {
 	uint8_t *room;
-	while ((room = next_room(feed)) != NULL) {
-		if (__atomic_load_n(feed->stop, __ATOMIC_RELAXED) != 0) {
-			fail(feed, FAILURE_STOPPED, 0, "");
-			return;
-		}
+	while ((room = next_room(feed)) != NULL && !must_end(feed)) {
 		ssize_t size = source->fill(source, room, feed->chunk_bytes);
 		if (size <= 0)
 			return;

@@ -4,10 +4,14 @@ import { mkdirSync, mkdtempSync, readdirSync, rmSync, truncateSync, writeFileSyn
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { setImmediate } from 'node:timers/promises';
+import { gzipSync } from 'node:zlib';
 import { UnpackPool } from '../../../../daemon/diff/unpack-pool';
+import { waitFor } from '../../../setup/command';
 import { tar } from '../../../suites/tar-builder';
 
 const ARCHIVE = tar([{ name: 'file', content: 'x' }]);
+/** What follows is at the end of the second piece of the archive. */
+const LARGE = { name: 'large', content: Buffer.alloc(2 * 256 * 1024 - 1536) };
 /** An archive of zeros that is read for minutes; it takes no space. */
 const ENDLESS_BYTES = 2 ** 39;
 /** More than run at the same time on any machine. */
@@ -28,15 +32,16 @@ afterEach(async () => {
   rmSync(directory, { recursive: true });
 });
 
-function begin(archive: Buffer | 'endless') {
+/** An endless blob begins with `archive`, and goes on with zeros. */
+function begin(archive: Buffer | 'endless', isEndless = archive === 'endless') {
   const number = count++;
   const [blob, root] = [join(directory, `blob${number}`), join(directory, `root${number}`)];
   mkdirSync(root);
   writeFileSync(blob, archive === 'endless' ? '' : archive);
-  if (archive === 'endless') truncateSync(blob, ENDLESS_BYTES);
+  if (isEndless) truncateSync(blob, ENDLESS_BYTES);
   const abort = new AbortController();
   const target = { root, whiteouts: 'delete', lowers: [] } as const;
-  const result = pool.unpack({ blob, mayBeCompressed: false, target }, abort.signal);
+  const result = pool.unpack({ blob, mayBeCompressed: true, target }, abort.signal);
   result.catch(() => {});
   return { result, root, abort };
 }
@@ -71,6 +76,21 @@ test('a layer that is being unpacked stops', async () => {
   abort.abort();
 
   await expect(result).rejects.toMatchObject({ kind: 'canceled' });
+});
+
+test('a layer that is only skipped stops', async () => {
+  const { result, root, abort } = begin(gzipSync(tar([LARGE])), true);
+  await waitFor('the first entry', () => readdirSync(root).length > 0);
+
+  abort.abort();
+
+  await expect(result).rejects.toMatchObject({ kind: 'canceled' });
+});
+
+test('a layer that is refused is not read to its end', async () => {
+  const { result } = begin(gzipSync(tar([LARGE, { name: '../x' }])), true);
+
+  await expect(result).rejects.toThrow(/path leads out/);
 });
 
 test('close() stops what runs, and refuses what waits and what comes', async () => {
