@@ -12,6 +12,7 @@
 #include "layer.h"
 
 #define INPUT_BYTES (128 * 1024)
+#define MAGIC_BYTES 4
 /* Of a window; with 16 added, zlib expects gzip. */
 #define GZIP_WINDOW_BITS (15 + 16)
 /* Larger windows of zstd are refused: 128 MiB, as the format recommends. */
@@ -127,7 +128,7 @@ static ssize_t fill_gzip(struct source *source, uint8_t *to, size_t max)
 		}
 		/* Members may follow each other, and zeros that fill up a block. */
 		if (!source->is_inside && source->input[source->at] == 0) {
-			source->at = source->size;
+			source->at++;
 			continue;
 		}
 		source->is_inside = true;
@@ -167,14 +168,21 @@ static ssize_t fill_zstd(struct source *source, uint8_t *to, size_t max)
 	return output.position;
 }
 
+/* A frame, or one to skip, which may come first (RFC 8878, 3.1). */
+static bool begins_zstd(const uint8_t *bytes)
+{
+	uint32_t magic = bytes[0] | bytes[1] << 8 | bytes[2] << 16 | (uint32_t)bytes[3] << 24;
+	return magic == 0xfd2fb528 || (magic & 0xfffffff0) == 0x184d2a50;
+}
+
 /* The first bytes tell how the blob is compressed. */
 static bool open_source(struct source *source, bool may_be_compressed)
 {
-	static const uint8_t gzip_magic[] = {0x1f, 0x8b}, zstd_magic[] = {0x28, 0xb5, 0x2f, 0xfd};
+	static const uint8_t gzip_magic[] = {0x1f, 0x8b};
 	bool is_ready = source->input != NULL;
 	source->fill = fill_plain;
 	/* All of the magic, also from a file that gives little at a time. */
-	while (may_be_compressed && is_ready && source->size < sizeof zstd_magic) {
+	while (may_be_compressed && is_ready && source->size < MAGIC_BYTES) {
 		ssize_t count = read_some(source->feed, source->input + source->size, INPUT_BYTES - source->size);
 		if (count < 0)
 			return false;
@@ -185,7 +193,7 @@ static bool open_source(struct source *source, bool may_be_compressed)
 	if (source->size >= sizeof gzip_magic && memcmp(source->input, gzip_magic, sizeof gzip_magic) == 0) {
 		source->fill = fill_gzip;
 		is_ready = is_ready && inflateInit2(&source->gzip, GZIP_WINDOW_BITS) == Z_OK;
-	} else if (source->size >= sizeof zstd_magic && memcmp(source->input, zstd_magic, sizeof zstd_magic) == 0) {
+	} else if (source->size >= MAGIC_BYTES && begins_zstd(source->input)) {
 		source->fill = fill_zstd;
 		source->zstd = ZSTD_createDCtx();
 		is_ready = is_ready && source->zstd != NULL;

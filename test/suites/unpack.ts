@@ -10,6 +10,7 @@ export interface ApplyArchiveOptions {
   readonly whiteouts?: WhiteoutFormat;
   readonly lowers?: readonly string[];
   readonly chunkBytes?: number;
+  readonly mayBeCompressed?: boolean;
 }
 
 /** @throws what is wrong with the archive */
@@ -18,14 +19,14 @@ export async function applyArchive(
   archive: Buffer,
   options: ApplyArchiveOptions = {},
 ): Promise<UnpackedLayer> {
-  const { whiteouts = 'delete', lowers = [], chunkBytes = 100_000 } = options;
+  const { whiteouts = 'delete', lowers = [], chunkBytes = 100_000, mayBeCompressed = false } = options;
   const directory = mkdtempSync(join(tmpdir(), 'archive-'));
   const blob = join(directory, 'blob');
   const stop = new Int32Array(new SharedArrayBuffer(Int32Array.BYTES_PER_ELEMENT));
   try {
     writeFileSync(blob, archive);
     const target = { root, whiteouts, lowers };
-    const result = await unpackLayer({ blob, mayBeCompressed: false, target, stop, chunkBytes });
+    const result = await unpackLayer({ blob, mayBeCompressed, target, stop, chunkBytes });
     if ('digest' in result) return result;
     throw layerError(result, blob);
   } finally {
