@@ -127,7 +127,7 @@ uint64_t tar_padding(uint64_t size);
 
 /* Takes body, which has a byte of room behind it; its records replace those that were there. */
 int pax_parse(struct tar *tar, char *body, size_t size);
-/* The last value of a keyword, or NULL. */
+/* The last value of a keyword, or NULL. An empty one means that the header holds (POSIX.1-2001, pax). */
 const char *pax_value(const struct pax *pax, const char *keyword);
 int pax_number(struct tar *tar, const char *text, const char *what, uint64_t *value);
 int pax_time(struct tar *tar, const char *text, const char *what, struct timespec *time);

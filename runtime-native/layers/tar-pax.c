@@ -81,7 +81,7 @@ const char *pax_value(const struct pax *pax, const char *keyword)
 {
 	for (uint32_t i = pax->count; i > 0; i--)
 		if (strcmp(pax->records[i - 1].keyword, keyword) == 0)
-			return pax->records[i - 1].value;
+			return pax->records[i - 1].size > 0 ? pax->records[i - 1].value : NULL;
 	return NULL;
 }
 

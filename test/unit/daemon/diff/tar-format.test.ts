@@ -14,8 +14,11 @@ import {
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { entryBlocks, header, pad, paxBlocks, type TarSpec, tar } from '../../../suites/tar-builder';
+import { seedArchives } from '../../../suites/tar-mutations';
 import { readTree, readXattrs } from '../../../suites/tree';
 import { applyArchive } from '../../../suites/unpack';
+
+const LONG_MS = 120_000;
 
 let directory: string;
 let root: string;
@@ -42,6 +45,9 @@ async function one(spec: TarSpec) {
   return { name, ...Object.values(readTree(root))[0] };
 }
 
+/** Directories without an entry have the time at which they were made. */
+const withoutTimes = (path: string) =>
+  Object.entries(readTree(path)).map(([name, entry]) => [name, { ...entry, mtimeNs: '' }]);
 const contentOf = (name: string) => readFileSync(join(root, name), 'utf8');
 
 describe('an archive', () => {
@@ -69,6 +75,21 @@ describe('an archive', () => {
     expect(contentOf('a')).toBe('x'.repeat(1500));
     expect(contentOf('a long name')).toBe('y'.repeat(1024));
   });
+
+  test.each([7, 511, 513, 1000])(
+    'does not depend on where chunks end in what describes an entry (%d bytes)',
+    async (chunkBytes) => {
+      for (const archive of seedArchives()) {
+        await read(archive);
+        const expected = [withoutTimes(root), readXattrs(root)];
+
+        await read(archive, chunkBytes);
+
+        expect([withoutTimes(root), readXattrs(root)]).toEqual(expected);
+      }
+    },
+    LONG_MS,
+  );
 
   test.each([
     ['0', '100'],
@@ -124,6 +145,15 @@ describe('an archive', () => {
     expect(readXattrs(root).join()).toContain('user.a=0x0001ff');
   });
 
+  test('means the header where a PAX record is empty', async () => {
+    const pax = { path: '', linkpath: '', uid: '', gid: '', mtime: '', atime: '', size: '' };
+    const spec = { name: 'n', content: 'x', uid: 7, gid: 8, mtime: 12345, pax };
+
+    expect(await one(spec)).toMatchObject({ name: 'n', owner: '7:8', mtimeNs: '12345000000000' });
+    expect(contentOf('n')).toBe('x');
+    expect(await one({ ...spec, type: '2', linkName: 'target', content: '' })).toMatchObject({ content: '-> target' });
+  });
+
   test('applies a PAX header to one entry only, and a global one to none', async () => {
     const archive = Buffer.concat([
       ...paxBlocks('g', { path: 'global' }),
@@ -169,6 +199,8 @@ describe('an archive', () => {
       expect(await read(archive, 1000)).toEqual(['sparse']);
 
       expect(archive.length).toBeLessThan(200_000);
+      // The blocks of what is not on disk yet are only estimated.
+      execFileSync('sync', [path, join(root, 'sparse')]);
       expect(statSync(join(root, 'sparse')).blocks).toBe(statSync(path).blocks);
       expect(readFileSync(join(root, 'sparse')).equals(readFileSync(path))).toBe(true);
     },
