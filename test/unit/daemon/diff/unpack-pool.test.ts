@@ -78,6 +78,16 @@ test('a layer that is being unpacked stops', async () => {
   await expect(result).rejects.toMatchObject({ kind: 'canceled' });
 });
 
+test('a layer stops within an entry', async () => {
+  const skipped = { name: '.wh..wh.aufs', pax: { size: String(ENDLESS_BYTES) } };
+  const { result, root, abort } = begin(tar([{ name: 'file' }, skipped]), true);
+  await waitFor('the first entry', () => readdirSync(root).length > 0);
+
+  abort.abort();
+
+  await expect(result).rejects.toMatchObject({ kind: 'canceled' });
+});
+
 test('a layer that is only skipped stops', async () => {
   const { result, root, abort } = begin(gzipSync(tar([LARGE])), true);
   await waitFor('the first entry', () => readdirSync(root).length > 0);
