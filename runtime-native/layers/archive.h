@@ -118,6 +118,7 @@ void tar_free(struct tar *tar);
 /* The parts of the format. Each returns 0, or -1 after tar_refuse(). */
 int tar_refuse(struct tar *tar, const char *format, ...) __attribute__((format(printf, 2, 3)));
 int tar_truncated(struct tar *tar);
+int tar_no_memory(struct tar *tar);
 /* The next block, for as long as nothing else is taken; NULL at the end. *size is what there was of it. */
 const uint8_t *tar_block(struct tar *tar, size_t *size);
 int tar_parse_header(struct tar *tar, const uint8_t *block);

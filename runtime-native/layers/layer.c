@@ -14,7 +14,7 @@
 /* Times of a file system: 1970 up to what 64-bit nanoseconds hold. Others become 1970. */
 #define SECONDS_MAX 9223372036
 /* For directories whose times are set at the end. */
-#define DIRECTORIES_BYTES_MAX (64 << 20)
+#define DIRECTORIES_BYTES_MAX (128 << 20)
 
 static bool starts_with(const char *text, const char *prefix)
 {

@@ -61,7 +61,7 @@ static char *parse_record(struct tar *tar, char *at, char *end)
 		return NULL;
 	}
 	if (!add_record(&tar->pax, record)) {
-		tar_refuse(tar, "no memory for a PAX header");
+		tar_no_memory(tar);
 		return NULL;
 	}
 	return at + length;

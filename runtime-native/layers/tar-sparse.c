@@ -20,7 +20,7 @@ static int add_segment(struct tar *tar, uint64_t position, uint64_t bytes)
 		uint32_t capacity = tar->segment_capacity ? tar->segment_capacity * 2 : 16;
 		struct segment *larger = realloc(tar->segments, capacity * sizeof *larger);
 		if (larger == NULL)
-			return tar_refuse(tar, "no memory for a sparse map");
+			return tar_no_memory(tar);
 		tar->segments = larger;
 		tar->segment_capacity = capacity;
 	}
@@ -89,7 +89,7 @@ static int add_number(struct tar *tar, struct numbers *numbers, const char *text
 static int add_list(struct tar *tar, struct numbers *numbers, const char *list)
 {
 	char *copy = strdup(list), *rest = copy, *text;
-	int result = copy == NULL ? tar_refuse(tar, "no memory for a sparse map") : 0;
+	int result = copy == NULL ? tar_no_memory(tar) : 0;
 	while (result == 0 && *list != 0 && (text = strsep(&rest, ",")) != NULL)
 		result = add_number(tar, numbers, text);
 	free(copy);

@@ -73,6 +73,12 @@ int tar_truncated(struct tar *tar)
 	return -1;
 }
 
+int tar_no_memory(struct tar *tar)
+{
+	failure_set(tar->failure, FAILURE_LIMIT, "", "no memory left to read the layer");
+	return -1;
+}
+
 uint64_t tar_padding(uint64_t size)
 {
 	return (BLOCK - size % BLOCK) % BLOCK;
@@ -115,7 +121,7 @@ static int read_meta(struct tar *tar)
 		return tar_refuse(tar, "extended header of %llu bytes is too large", (unsigned long long)size);
 	char *body = malloc(size + 1);
 	if (body == NULL)
-		return tar_refuse(tar, "no memory for an extended header");
+		return tar_no_memory(tar);
 	body[size] = 0;
 	if (stream_copy(tar->in, body, size) < size || !stream_skip(tar->in, tar_padding(size))) {
 		free(body);
