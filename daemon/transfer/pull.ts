@@ -38,8 +38,9 @@ export async function pullImage(
   await new PulledImage(parts, store, call, remote).run(target);
 
   saveImages(parts.images, owner, { names, target, labels: store.labels });
-  for (const name of names) report.tell({ event: 'saved', name, descriptor: target });
+  // ctr draws with each entry that has a name: in the last picture, the pull is complete.
   report.tell({ event: `Completed pull from ${remote.title}` });
+  for (const name of names) report.tell({ event: 'saved', name, descriptor: target });
 }
 
 async function resolve({ client, reference }: RemoteImage, signal: AbortSignal): Promise<ImageDescriptor> {

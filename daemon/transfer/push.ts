@@ -3,17 +3,18 @@
 import type { ImageStore, OCIRegistry } from '../../proto/generated/containerd.types.transfer';
 import { labelBlob } from '../images/blobs';
 import type { ImageDescriptor } from '../images/documents';
-import { childrenOf, findManifest, hasBlob } from '../images/graph';
+import { childrenOf, findManifest, type GraphFilter, hasBlob, wantedChildren } from '../images/graph';
 import { targetOf } from '../images/image-records';
 import { isNonDistributable } from '../images/media-types';
-import { exactly } from '../images/platform';
+import { anyPlatform, exactly, type PlatformChoice } from '../images/platform';
 import { mountCandidates, sourceLabel } from '../registry/distribution-source';
 import { BlobProgress } from './blob-progress';
 import type { TransferCall, TransferParts } from './parts';
 import { openRemote, type RemoteImage, remoteDescriptor } from './registry';
 
 /**
- * With platforms in the source, the manifest of the first that an index has is pushed instead of the index.
+ * With one platform in the source, its manifest is pushed instead of an index; with several, the index and what it has for
+ * them, which a registry refuses that lacks the rest.
  * @throws NOT_FOUND for the image or content that is missing, and what the registry client throws
  */
 export async function pushImage(
@@ -25,10 +26,8 @@ export async function pushImage(
   const { content, images } = parts;
   const { owner, report } = call;
   const image = targetOf(images.get(owner.namespace, source.name));
-  const target =
-    source.platforms.length === 0
-      ? image
-      : await findManifest(content, owner.namespace, image, exactly(source.platforms));
+  const platforms = source.platforms.length === 0 ? anyPlatform : exactly(source.platforms);
+  const target = source.platforms.length === 1 ? await findManifest(content, owner.namespace, image, platforms) : image;
   await using remote = openRemote(parts, destination, call);
   report.tell({ event: `Pushing to ${remote.title}` });
   report.tell({ event: 'pushing content', name: source.name, descriptor: target });
@@ -36,7 +35,7 @@ export async function pushImage(
   // The first failure stops everything else.
   const stop = new AbortController();
   const signal = AbortSignal.any([owner.signal, stop.signal]);
-  const pushed = new PushedImage(parts, remote, { ...call, owner: { ...owner, signal } }, source.name);
+  const pushed = new PushedImage(parts, remote, { ...call, owner: { ...owner, signal } }, { ...source, platforms });
   try {
     await pushed.push(target, false);
   } catch (error) {
@@ -45,21 +44,29 @@ export async function pushImage(
     throw owner.signal.aborted ? owner.signal.reason : error;
   }
 
-  report.tell({ event: 'pushed content', name: source.name, descriptor: target });
+  // ctr draws with each entry that has a name: in the last picture, the push is complete.
   report.tell({ event: `Completed push to ${remote.title}`, descriptor: target });
+  report.tell({ event: 'pushed content', name: source.name, descriptor: target });
 }
 
 class PushedImage {
   readonly #parts: TransferParts;
   readonly #remote: RemoteImage;
   readonly #call: TransferCall;
+  readonly #filter: GraphFilter;
   readonly #progress: BlobProgress;
   readonly #pushes = new Map<string, Promise<void>>();
 
-  constructor(parts: TransferParts, remote: RemoteImage, call: TransferCall, name: string) {
+  constructor(
+    parts: TransferParts,
+    remote: RemoteImage,
+    call: TransferCall,
+    { name, platforms }: { readonly name: string; readonly platforms: PlatformChoice },
+  ) {
     this.#parts = parts;
     this.#remote = remote;
     this.#call = call;
+    this.#filter = { platforms, allMetadata: false, manifestLimit: 0 };
     this.#progress = new BlobProgress(call.report, name, 'uploading');
   }
 
@@ -80,7 +87,7 @@ class PushedImage {
     const { namespace } = this.#call.owner;
     this.#progress.waiting(blob);
     if (hasBlob(content, namespace, blob)) {
-      const children = await childrenOf(content, namespace, blob);
+      const children = wantedChildren(blob, await childrenOf(content, namespace, blob), this.#filter);
       this.#progress.addChildren(blob, children);
       const kept = children.filter(({ mediaType }) => !isNonDistributable(mediaType));
       await Promise.all(kept.map((child) => this.push(child, true)));

@@ -351,9 +351,14 @@ describeUnless(missingForCli() ?? missingForRegistry())('pull and push', () => {
       await run('images', 'tag', 'busybox', name);
 
       await call('images', 'push', '--local=false', name);
-      const printed = await call('-n', namespace, 'images', 'pull', '--local=false', name);
+      await call('-n', namespace, 'images', 'pull', '--local=false', name);
 
-      expect(printed).toContain('saved');
+      // ctr may end before it has drawn the last picture.
+      const isDrawn = async () => {
+        const printed = await call('-n', namespace, 'images', 'pull', '--local=false', name);
+        return printed.includes('saved') && printed.includes('Completed pull from');
+      };
+      await waitFor('a picture of the completed pull', isDrawn);
       expect((await run('-n', namespace, 'images', 'check')).stdout).toContain('complete');
       expect(await call('-n', namespace, 'run', '--rm', name, 'ctr1', 'echo', 'pulled')).toBe('pulled\n');
       expect(await leases(namespace)).toBe('');
