@@ -1,7 +1,10 @@
 // The third-party programs that tests drive or compare with, by version: Debian's installed containerd and ctr, and the
-// ones of Debian 13, unpacked beside.
+// ones of Debian 13 and of Debian testing, unpacked beside.
 
 import path from 'node:path';
+import { CACHE_DIRECTORY } from './cache';
+import { mustRun } from './command';
+import { needsFile } from './needs';
 import { ensurePackages, ensureUnpacked } from './packages';
 
 /** criu with what it is linked to, as it runs beside an older C library. */
@@ -34,6 +37,25 @@ export async function unpackedContainerd(): Promise<ContainerdRelease> {
     containerd: path.join(binDirectory, 'containerd'),
     binDirectory,
   };
+}
+
+/** Where {@link newestContainerd} is after `make test` has brought it. */
+const NEWEST_CTR = path.join(CACHE_DIRECTORY, 'forky-containerd', 'usr', 'bin', 'ctr');
+
+/** Why there is no containerd 2.x; undefined when there is. */
+export function missingNewestContainerd(): string | undefined {
+  return needsFile(NEWEST_CTR, 'package containerd of Debian testing, which `make test` unpacks');
+}
+
+/** That of Debian testing, 2.x, unpacked into the cache. Which version it is changes with time. */
+export async function newestContainerd(): Promise<ContainerdRelease> {
+  await ensurePackages();
+  const binDirectory = path.join(await ensureUnpacked('forky', ['containerd']), 'usr', 'bin');
+  const ctr = path.join(binDirectory, 'ctr');
+  const printed = await mustRun([ctr, '--version']);
+  const version = /\b2\.\d+\.\d+/.exec(printed)?.[0];
+  if (version === undefined) throw new Error(`${ctr}: is not of containerd 2.x: ${printed}`);
+  return { version, ctr, containerd: path.join(binDirectory, 'containerd'), binDirectory };
 }
 
 /** The program that signs images, of Debian 13. */

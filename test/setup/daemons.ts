@@ -31,7 +31,17 @@ export interface DaemonOptions {
   readonly within?: readonly string[];
 }
 
+/** The parts of containerd for Kubernetes, by their names in 1.x and 2.x. */
+const UNUSED_PLUGINS = [
+  'io.containerd.grpc.v1.cri',
+  'io.containerd.cri.v1.images',
+  'io.containerd.cri.v1.runtime',
+  'io.containerd.podsandbox.controller.v1.podsandbox',
+  'io.containerd.nri.v1.nri',
+];
 const RUNC_STATE = '/run/containerd/runc';
+/** Where a bundle says which socket its shim has, in 1.x and in 2.x. */
+const SHIM_ADDRESS_FILES = ['address', 'bootstrap.json'];
 const START_TIMEOUT_MS = 60_000;
 const STOP_TIMEOUT_MS = 60_000;
 
@@ -178,7 +188,7 @@ export async function startContainerd(
     `version = 2
 root = "${directory}/root"
 state = "${directory}/state"
-disabled_plugins = ["io.containerd.grpc.v1.cri"]
+disabled_plugins = ${JSON.stringify(UNUSED_PLUGINS)}
 [grpc]
 address = "${directory}/d.sock"
 [plugins."io.containerd.internal.v1.opt"]
@@ -210,8 +220,9 @@ async function started(daemon: TestDaemon): Promise<TestDaemon> {
 function removeOutside(state: string, namespace: string): void {
   const tasks = path.join(state, 'io.containerd.runtime.v2.task');
   const bundles = fs.existsSync(tasks) ? fs.readdirSync(tasks, { recursive: true, encoding: 'utf8' }) : [];
-  for (const file of bundles.filter((name) => path.basename(name) === 'address')) {
-    fs.rmSync(fs.readFileSync(path.join(tasks, file), 'utf8').replace('unix://', ''), { force: true });
+  for (const file of bundles.filter((name) => SHIM_ADDRESS_FILES.includes(path.basename(name)))) {
+    const address = /unix:\/\/([^"\s]+)/.exec(fs.readFileSync(path.join(tasks, file), 'utf8'))?.[1];
+    if (address !== undefined) fs.rmSync(address, { force: true });
   }
   const states = fs.existsSync(RUNC_STATE) ? fs.readdirSync(RUNC_STATE) : [];
   for (const name of states.filter((candidate) => candidate.startsWith(namespace))) {

@@ -4,11 +4,18 @@
 import { busyboxDockerArchive, busyboxImage } from '../images/busybox';
 import { debianImage } from '../images/debian';
 import { LAYERED, type LayeredName, layeredImage } from '../images/layered';
-import { installedContainerd, unpackedContainerd, unpackedCosign, unpackedCriu, unpackedDocker } from './clients';
+import {
+  installedContainerd,
+  newestContainerd,
+  unpackedContainerd,
+  unpackedCosign,
+  unpackedCriu,
+  unpackedDocker,
+} from './clients';
 
 async function main(): Promise<void> {
   await installedContainerd();
-  await Promise.all([unpackedContainerd(), unpackedCriu(), unpackedCosign(), unpackedDocker()]);
+  await Promise.all([unpackedContainerd(), newestContainerd(), unpackedCriu(), unpackedCosign(), unpackedDocker()]);
   await Promise.all([busyboxImage(), debianImage()]);
   await busyboxDockerArchive();
   for (const name of Object.keys(LAYERED)) await layeredImage(name as LayeredName);

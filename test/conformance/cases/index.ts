@@ -4,6 +4,7 @@ import type { Case } from '../session';
 import { contentCases } from './content';
 import { eventCases } from './events';
 import { imageCases } from './images';
+import { registryCases } from './registry';
 import { runCases } from './run';
 import { serverCases } from './server';
 import { snapshotCases } from './snapshots';
@@ -19,4 +20,13 @@ export const ALL_CASES: readonly Case[] = [
   ...runCases,
   ...taskCases,
   ...eventCases,
+];
+
+/** containerd 2.1 often ends a shim before it has told of the deletion. */
+const LOST_EVENTS = ['events of a task', 'events with a filter'];
+
+/** For ctr 2.x; the last ones need registries. */
+export const CASES_2: readonly Case[] = [
+  ...ALL_CASES.filter(({ name }) => !LOST_EVENTS.includes(name)),
+  ...registryCases,
 ];
