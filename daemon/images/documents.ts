@@ -41,7 +41,17 @@ export function roleOfBlob({ mediaType }: ImageDescriptor): BlobRole {
 
 /** Those that an index names. @throws NOT_FOUND, INVALID_ARGUMENT */
 export async function readIndex(content: ContentStore, namespace: string, digest: string): Promise<ImageDescriptor[]> {
-  const document = await readDocument(content, namespace, digest);
+  return parseIndex(await readSmallBlob(content, namespace, digest), digest);
+}
+
+/** @throws NOT_FOUND, INVALID_ARGUMENT */
+export async function readManifest(content: ContentStore, namespace: string, digest: string): Promise<ImageManifest> {
+  return parseManifest(await readSmallBlob(content, namespace, digest), digest);
+}
+
+/** Those that the index of these bytes names. @throws INVALID_ARGUMENT */
+export function parseIndex(bytes: Buffer, digest: string): ImageDescriptor[] {
+  const document = parseObject(bytes, digest);
   // A document that is both would be taken for one here and for the other there (GHSA-5j5w-g665-5m35).
   if (document['config'] !== undefined || document['layers'] !== undefined) {
     throw invalidArgument(`${digest} is an index and a manifest at once`);
@@ -49,9 +59,9 @@ export async function readIndex(content: ContentStore, namespace: string, digest
   return descriptorsOf(document['manifests'] ?? [], digest);
 }
 
-/** @throws NOT_FOUND, INVALID_ARGUMENT */
-export async function readManifest(content: ContentStore, namespace: string, digest: string): Promise<ImageManifest> {
-  const document = await readDocument(content, namespace, digest);
+/** @throws INVALID_ARGUMENT */
+export function parseManifest(bytes: Buffer, digest: string): ImageManifest {
+  const document = parseObject(bytes, digest);
   if (document['manifests'] !== undefined) throw invalidArgument(`${digest} is an index and a manifest at once`);
   if (document['config'] === undefined) throw invalidArgument(`${digest}: manifest has no config`);
   return {
@@ -66,7 +76,7 @@ export async function readConfiguration(
   namespace: string,
   digest: string,
 ): Promise<ImageConfiguration> {
-  return (await readDocument(content, namespace, digest)) as ImageConfiguration;
+  return parseObject(await readSmallBlob(content, namespace, digest), digest) as ImageConfiguration;
 }
 
 /** @throws INVALID_ARGUMENT unless it is a list of descriptors with digest, size and media type */
@@ -74,14 +84,6 @@ export function descriptorsOf(list: unknown, what: string): ImageDescriptor[] {
   if (!Array.isArray(list)) throw invalidArgument(`${what} holds no list of descriptors`);
   if (list.length > CHILDREN_MAX) throw invalidArgument(`${what} names more than ${CHILDREN_MAX} others`);
   return list.map((item) => descriptorOf(item, what));
-}
-
-async function readDocument(
-  content: ContentStore,
-  namespace: string,
-  digest: string,
-): Promise<Record<string, unknown>> {
-  return parseObject(await readSmallBlob(content, namespace, digest), digest);
 }
 
 /** All bytes of a blob. @throws NOT_FOUND, INVALID_ARGUMENT when it is larger than a document may be */

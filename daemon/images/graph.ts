@@ -4,7 +4,15 @@
 import { invalidArgument, notFound } from '../../proto/errors';
 import type { ContentStore } from '../content/store';
 import { labelBlob } from './blobs';
-import { type ImageDescriptor, INDEX_DEPTH_MAX, readIndex, readManifest, roleOfBlob } from './documents';
+import {
+  type ImageDescriptor,
+  INDEX_DEPTH_MAX,
+  parseIndex,
+  parseManifest,
+  readIndex,
+  readSmallBlob,
+  roleOfBlob,
+} from './documents';
 import type { PlatformChoice } from './platform';
 
 /** Which manifests of an index are wanted (containerd.types.transfer.ImageStore). */
@@ -30,16 +38,21 @@ export async function childrenOf(
   namespace: string,
   descriptor: ImageDescriptor,
 ): Promise<readonly ImageDescriptor[]> {
-  switch (roleOfBlob(descriptor)) {
-    case 'index':
-      return readIndex(content, namespace, descriptor.digest);
-    case 'manifest': {
-      const { config, layers } = await readManifest(content, namespace, descriptor.digest);
-      return [config, ...layers];
-    }
-    default:
-      return [];
-  }
+  if (!isDocument(descriptor)) return [];
+  return childrenIn(descriptor, await readSmallBlob(content, namespace, descriptor.digest));
+}
+
+/** The same of a document's bytes. @throws INVALID_ARGUMENT */
+export function childrenIn(descriptor: ImageDescriptor, bytes: Buffer): readonly ImageDescriptor[] {
+  if (roleOfBlob(descriptor) === 'index') return parseIndex(bytes, descriptor.digest);
+  const { config, layers } = parseManifest(bytes, descriptor.digest);
+  return [config, ...layers];
+}
+
+/** Whether a blob is an index or a manifest, which lead to others. */
+export function isDocument(descriptor: ImageDescriptor): boolean {
+  const role = roleOfBlob(descriptor);
+  return role === 'index' || role === 'manifest';
 }
 
 /** Labels a blob with all that it leads to, by the names that Go clients use. */

@@ -3,8 +3,8 @@
 import { errorKind, isAlreadyExists } from '../../proto/errors';
 import type { ContentStore } from '../content/store';
 import { labelBlob, type Owner, whenUnlocked, writeBlob } from '../images/blobs';
-import { type ImageDescriptor, roleOfBlob } from '../images/documents';
-import { hasBlob, nameOfBlob } from '../images/graph';
+import { type ImageDescriptor, readSmallBlob } from '../images/documents';
+import { hasBlob, isDocument, nameOfBlob } from '../images/graph';
 import type { LeaseResource } from '../metadata/lease-resources';
 import { sourceLabel } from '../registry/distribution-source';
 import type { BlobProgress } from './blob-progress';
@@ -16,6 +16,8 @@ export class Fetcher {
   readonly #owner: Owner;
   readonly #progress: BlobProgress;
   readonly #fetches = new Map<string, Promise<void>>();
+  /** Documents that are fetched or stored now, by digest; undefined: it was there. */
+  readonly #documents = new Map<string, Promise<Buffer | undefined>>();
   readonly #begun = new Set<ImageDescriptor>();
 
   constructor(
@@ -36,6 +38,18 @@ export class Fetcher {
     return running;
   }
 
+  /**
+   * The proved bytes of an index or manifest, which fetch() may not have stored yet: what it leads to need not wait for
+   * the disk. @throws what fetch() throws
+   */
+  async document(blob: ImageDescriptor): Promise<Buffer> {
+    const stored = this.fetch(blob);
+    const bytes = await this.#documents.get(blob.digest);
+    if (bytes !== undefined) return bytes;
+    await stored;
+    return readSmallBlob(this.#content, this.#owner.namespace, blob.digest);
+  }
+
   /** What was begun: blobs that are here, and ingests of those that are not. */
   resources(): LeaseResource[] {
     return [...this.#begun].map((blob) =>
@@ -48,24 +62,35 @@ export class Fetcher {
   async #fetchOnce(blob: ImageDescriptor): Promise<void> {
     this.#begun.add(blob);
     this.#progress.waiting(blob);
-    const isNew = isDocument(blob) ? await this.#fetchDocument(blob) : await this.#fetchFile(blob);
+    const isNew = isDocument(blob) ? await this.#storeDocument(blob) : await this.#fetchFile(blob);
     this.#labelSource(blob);
     this.#progress.done(blob, isNew ? 'complete' : 'already exists');
   }
 
   /** False when it was there. */
-  async #fetchDocument(blob: ImageDescriptor): Promise<boolean> {
+  async #storeDocument(blob: ImageDescriptor): Promise<boolean> {
+    const { digest, size: sizeBytes } = blob;
+    const fetching = this.#fetchDocument(blob);
+    this.#documents.set(digest, fetching);
+    try {
+      const bytes = await fetching;
+      const source = async function* () {
+        if (bytes !== undefined) yield bytes;
+      };
+      // Also what is there has to be put under the lease.
+      await writeBlob(this.#content, this.#owner, { ref: nameOfBlob(blob), digest, sizeBytes }, source());
+      return bytes !== undefined;
+    } finally {
+      this.#documents.delete(digest);
+    }
+  }
+
+  /** Undefined when it is there. */
+  async #fetchDocument(blob: ImageDescriptor): Promise<Buffer | undefined> {
     const { client, reference } = this.#remote;
     const { namespace, signal } = this.#owner;
-    const { digest, size: sizeBytes } = blob;
-    const isNew = !this.#content.isStored(namespace, digest);
-    const bytes = isNew ? await client.fetchDocument(reference, remoteDescriptor(blob), signal) : Buffer.alloc(0);
-    const source = async function* () {
-      yield bytes;
-    };
-    // Also what is there has to be put under the lease.
-    await writeBlob(this.#content, this.#owner, { ref: nameOfBlob(blob), digest, sizeBytes }, source());
-    return isNew;
+    if (this.#content.isStored(namespace, blob.digest)) return undefined;
+    return client.fetchDocument(reference, remoteDescriptor(blob), signal);
   }
 
   async #fetchFile(blob: ImageDescriptor): Promise<boolean> {
@@ -103,9 +128,4 @@ export class Fetcher {
     const { key, value } = sourceLabel(this.#remote.reference, this.#content.blobs.get(namespace, digest).labels);
     labelBlob(this.#content, namespace, digest, { [key]: value });
   }
-}
-
-function isDocument(blob: ImageDescriptor): boolean {
-  const role = roleOfBlob(blob);
-  return role === 'index' || role === 'manifest';
 }

@@ -5,7 +5,7 @@ import { ApiError, errorKind, invalidArgument, messageOf, notFound } from '../..
 import type { ImageStore, OCIRegistry, UnpackConfiguration } from '../../proto/generated/containerd.types.transfer';
 import type { Owner } from '../images/blobs';
 import { type ImageDescriptor, roleOfBlob } from '../images/documents';
-import { byRank, childrenOf, labelChildren, walkGraph, wantedChildren } from '../images/graph';
+import { byRank, childrenIn, isDocument, labelChildren, walkGraph, wantedChildren } from '../images/graph';
 import { isSchema1 } from '../images/media-types';
 import { BlobProgress } from './blob-progress';
 import { Fetcher } from './fetch';
@@ -55,7 +55,7 @@ async function resolve({ client, reference }: RemoteImage, signal: AbortSignal):
   }
 }
 
-/** The walk over one image, and the unpacking that runs beside it. */
+/** The walk over one image, and what runs beside it: storing documents, unpacking. */
 class PulledImage {
   readonly #parts: TransferParts;
   readonly #store: ImageStore;
@@ -81,10 +81,10 @@ class PulledImage {
     this.#unpacks.set(target.digest, this.#store.unpacks);
     const walk = walkGraph(target, (blob) => this.#visit(blob).catch((error: unknown) => this.#fail(error)));
     await walk.catch(() => {});
-    const unpacked = await Promise.allSettled(this.#running);
+    const ended = await Promise.allSettled(this.#running);
     try {
       await walk;
-      for (const one of unpacked) if (one.status === 'rejected') throw one.reason;
+      for (const one of ended) if (one.status === 'rejected') throw one.reason;
     } catch (error) {
       keepForNextTry(this.#parts.db, this.#owner, error, this.#fetcher.resources());
       throw error;
@@ -92,22 +92,27 @@ class PulledImage {
   }
 
   async #visit(blob: ImageDescriptor): Promise<readonly ImageDescriptor[]> {
-    const { content } = this.#parts;
-    const { namespace } = this.#owner;
-    await this.#fetcher.fetch(blob);
-    const children = await childrenOf(content, namespace, blob);
-    if (children.length === 0) return [];
-    labelChildren(content, namespace, blob, children);
+    const stored = this.#fetcher.fetch(blob);
+    this.#start(stored);
+    if (!isDocument(blob)) {
+      await stored;
+      return [];
+    }
+    const children = childrenIn(blob, await this.#fetcher.document(blob));
+    // Beside it, what the document leads to is fetched.
+    const labelled = stored.then(() => labelChildren(this.#parts.content, this.#owner.namespace, blob, children));
+    this.#start(labelled);
     this.#progress.addChildren(blob, children);
     const wanted = wantedChildren(blob, children, filterOf(this.#store));
-    this.#chooseUnpacks(blob, wanted);
+    this.#chooseUnpacks(blob, wanted, labelled);
     return wanted;
   }
 
-  #chooseUnpacks(blob: ImageDescriptor, children: readonly ImageDescriptor[]): void {
+  /** `ready`: the document can be read from the store. */
+  #chooseUnpacks(blob: ImageDescriptor, children: readonly ImageDescriptor[], ready: Promise<void>): void {
     const configurations = this.#unpacks.get(blob.digest) ?? [];
     if (roleOfBlob(blob) === 'manifest') {
-      for (const unpack of configurations) this.#start(this.#unpack(blob, unpack));
+      for (const unpack of configurations) this.#start(ready.then(() => this.#unpack(blob, unpack)));
       return;
     }
     for (const unpack of configurations) {
