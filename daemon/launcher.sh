@@ -4,7 +4,10 @@
 # pull of 450 MB, which reads 64 KiB at a time. Most other flags of V8 would make it refuse the compiled code that Node
 # brings: the daemon and each of its threads would start slower (v8.cachedDataVersionTag() tells; see roomy-heap.ts for one).
 # Threads of libuv: syncs, copies and removals of trees may hold some for seconds, the rest must do for files and
-# decompression.
+# decompression. With OpenSSL's authorities Node does not parse its own at every start (2 MB, 10 ms); it takes one such flag
+# only. Whom registries are trusted by says registry/http/trust.ts.
+authorities=--use-openssl-ca
+case "$NODE_OPTIONS $NODE_USE_SYSTEM_CA" in *-ca* | *' 1') authorities= ;; esac
 here=$(dirname "$(readlink -f "$0")")
 case $(uname -m) in aarch64) arch=arm64 ;; *) arch=x64 ;; esac
 for root in "$here/../.." "$here/.."; do
@@ -12,7 +15,8 @@ for root in "$here/../.." "$here/.."; do
   if [ -x "$node" ]; then
     export UV_THREADPOOL_SIZE=8 MALLOC_ARENA_MAX=1 MALLOC_TRIM_THRESHOLD_=131072 MALLOC_MMAP_THRESHOLD_=524288
     export NODE_COMPILE_CACHE=$here/../.cache/daemon
-    exec "$node" --max-semi-space-size=1 --no-warnings --disable-sigusr1 -- "$here/../daemon/main.js" "$@"
+    exec "$node" --max-semi-space-size=1 $authorities --no-warnings --disable-sigusr1 \
+      -- "$here/../daemon/main.js" "$@"
   fi
 done
 echo "gantryd: the bundled Node is missing; run make build" >&2
