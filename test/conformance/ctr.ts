@@ -12,6 +12,8 @@ import { type Case, Session } from './session';
 const RULES_2: readonly Rule[] = [
   // The picture of a transfer is drawn again and again; how often, and how far the last one gets, changes with time.
   [/^[\s\S]*\belapsed: .*\n/, ''],
+  // The drawing is still going on when a transfer without the daemon ends.
+  [/^.*msg="active check failed" error="context canceled"\n?/gm, ''],
   // containerd 2.x leaves out the word for an error without a class, which clients of 1.x add.
   [/: unknown$/gm, ''],
 ];
