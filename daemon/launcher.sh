@@ -3,7 +3,7 @@
 # the idle daemon small. Fixed thresholds stop glibc from holding on to memory: 15 MiB after an import, and 60 MiB after a
 # pull of 450 MB, which reads 64 KiB at a time. Most other flags of V8 would make it refuse the compiled code that Node
 # brings: the daemon and each of its threads would start slower (v8.cachedDataVersionTag() tells; see roomy-heap.ts for one).
-# Threads of libuv: syncs, copies and removals of trees and layers may hold some for seconds, the rest must do for
+# Threads of libuv: syncs, copies and removals of trees, and layers, may hold some for seconds, the rest must do for
 # files. With OpenSSL's authorities Node does not parse its own at every start (2 MB, 10 ms); it takes one such flag
 # only. Whom registries are trusted by says registry/http/trust.ts.
 authorities=--use-openssl-ca
