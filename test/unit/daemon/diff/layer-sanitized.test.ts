@@ -58,7 +58,8 @@ test.each(Array.from({ length: ROUNDS }, (_, round) => [round]))(
       return path;
     });
 
-    const output = await mustRun([program, place, ...archives], { timeoutMs: LONG_MS });
+    // The sanitizer of this compiler fails at times where the kernel randomizes addresses by more than 28 bits.
+    const output = await mustRun(['setarch', '-R', program, place, ...archives], { timeoutMs: LONG_MS });
 
     const kinds = output
       .trim()
