@@ -54,6 +54,10 @@ size_t stream_copy(struct stream *stream, void *to, size_t size);
 bool stream_skip(struct stream *stream, uint64_t size);
 
 #define BLOCK 512
+/* Numbers beyond 53 bits are refused: some readers of archives would see others. */
+#define NUMBER_MAX ((1LL << 53) - 1)
+/* Keywords of PAX records for extended attributes begin so. */
+#define XATTR_KEYWORD "SCHILY.xattr."
 
 /* One header block. Strings end with NUL. */
 struct tar_header {

@@ -7,8 +7,6 @@
 
 #define CHECKSUM_AT 148
 #define CHECKSUM_SIZE 8
-/* Numbers that everyone who reads archives agrees on. */
-#define SAFE_MAX ((1LL << 53) - 1)
 
 enum number_error { NUMBER_OK, NUMBER_INVALID, NUMBER_TOO_LARGE };
 
@@ -24,7 +22,7 @@ static enum number_error parse_base256(const uint8_t *field, size_t size, int64_
 		number = number << 8 | field[i];
 	if (field[0] & 0x40)
 		number -= (__int128)1 << (size * 8 - 2);
-	if (number > SAFE_MAX || number < -SAFE_MAX)
+	if (number > NUMBER_MAX || number < -NUMBER_MAX)
 		return NUMBER_TOO_LARGE;
 	*value = (int64_t)number;
 	return NUMBER_OK;

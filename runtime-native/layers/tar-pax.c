@@ -7,7 +7,6 @@
 #include "archive.h"
 
 #define DIGITS_MAX 16
-#define SAFE_MAX ((1ULL << 53) - 1)
 
 /* Decimal digits and nothing else. */
 static bool parse_decimal(const char *text, size_t length, uint64_t *value)
@@ -55,7 +54,7 @@ static char *parse_record(struct tar *tar, char *at, char *end)
 	}
 	struct pax_record record = {.keyword = keyword, .value = equals + 1, .size = last - equals - 1};
 	*equals = *last = 0;
-	bool may_hold_nul = strncmp(keyword, "SCHILY.xattr.", 13) == 0;
+	bool may_hold_nul = strncmp(keyword, XATTR_KEYWORD, strlen(XATTR_KEYWORD)) == 0;
 	if (memchr(keyword, 0, equals - keyword) || (!may_hold_nul && memchr(record.value, 0, record.size))) {
 		tar_refuse(tar, "NUL in PAX header");
 		return NULL;
@@ -87,7 +86,7 @@ const char *pax_value(const struct pax *pax, const char *keyword)
 
 int pax_number(struct tar *tar, const char *text, const char *what, uint64_t *value)
 {
-	if (!parse_decimal(text, strlen(text), value) || *value > SAFE_MAX)
+	if (!parse_decimal(text, strlen(text), value) || *value > NUMBER_MAX)
 		return tar_refuse(tar, "%s \"%.32s\" is not a number", what, text);
 	return 0;
 }

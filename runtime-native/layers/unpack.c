@@ -13,8 +13,6 @@
 
 #include "unpack.h"
 
-#define XATTR_KEYWORD "SCHILY.xattr."
-
 /* Clears the way for a new entry. Returns 1 when a whiteout stood there. */
 static int clear_way(struct unpack *u, int dir, const char *name)
 {
